@@ -1,0 +1,80 @@
+# Everything a developer or a CI machine runs. Needs Python >= 3.11, g++ and make; the rest comes from PyPI into .venv.
+# `make help` lists the targets. Variables: PYTHON (interpreter of the environment), VIDEO, ARGS (for pytest).
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check
+CPP     = $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+NATIVE := pyproject.toml CMakeLists.txt $(shell find csrc cmake -type f 2>/dev/null)
+
+# One job per core, so that a build does not take a small machine down.
+export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench stubs clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.cli ## sample a clip end to end, print one table, write a contact sheet (VIDEO=path for your own)
+	$(BIN)/frametap demo $(if $(VIDEO),"$(VIDEO)") --cache build/demo --sheet build/demo/sheet.png
+
+test: $(VENV)/.dev ## run the tests (ARGS="-k plan" to choose)
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.dev ## ruff, mypy --strict, clang-format: report, change nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
+
+format: $(VENV)/.dev ## let ruff and clang-format rewrite the sources
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
+
+bench: $(VENV)/.bench ## time the main jobs on this machine
+	$(BIN)/pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,stddev,rounds $(ARGS)
+
+stubs: $(VENV)/.dev ## write python/frametap/_core.pyi from the built extension
+	$(BIN)/pybind11-stubgen frametap._core --output-dir build/stubs --exit-code
+	cp build/stubs/frametap/_core.pyi python/frametap/_core.pyi
+
+clean: ## remove what was built; the environment stays
+	rm -rf build dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache $(addprefix $(VENV)/.,cli dev bench)
+	find python tests benchmarks csrc -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## remove the environment too
+	rm -rf $(VENV)
+
+# The files below only say when a step was last done; Make redoes it when what it depends on is newer.
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "frametap needs Python >= 3.11 and $(PYTHON) is older (or absent): make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || \
+	  { echo "$(PYTHON) has no working venv module: apt install python3-venv, or use another PYTHON=" >&2; exit 1; }
+	touch $@
+
+# What pyproject.toml names as build requirements, plus cmake and ninja, which scikit-build-core asks for on demand only.
+# They live in .venv and builds run without isolation: an isolated build would fetch them again (nvcc is 100 MB) each time.
+$(VENV)/.build: $(VENV)/.created pyproject.toml
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	  > $(VENV)/build-requires.txt
+	$(PIP) --upgrade pip
+	$(PIP) -r $(VENV)/build-requires.txt 'cmake>=3.26' ninja
+	touch $@
+
+$(VENV)/.cli: $(VENV)/.build $(NATIVE)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --editable '.[cli]'
+	touch $@
+
+# dev and bench hold all of cli, so one build serves: touching the smaller stamps saves the next target a rebuild.
+$(VENV)/.dev: $(VENV)/.build $(NATIVE)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --editable '.[dev]'
+	touch $(VENV)/.cli $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) --no-build-isolation --editable '.[dev,bench]'
+	touch $(VENV)/.cli $(VENV)/.dev $@

@@ -1,0 +1,1 @@
+set(FRAMETAP_FATBIN_SOURCE csrc/kernels/cuda_fatbin_none.cpp)

@@ -1,0 +1,46 @@
+// Packet headers for Python: frametap._core.PacketParser.
+#include "bitstream/packet_parser.h"
+
+#include <pybind11/pybind11.h>
+
+#include "bindings/bindings.h"
+
+namespace py = pybind11;
+
+namespace frametap {
+namespace {
+
+Bytes bytes_of(const py::buffer_info& info) {
+  return {static_cast<const std::uint8_t*>(info.ptr), static_cast<std::size_t>(info.size * info.itemsize)};
+}
+
+std::unique_ptr<PacketParser> make_parser(const std::string& codec, const py::bytes& extradata) {
+  const std::string_view bytes = extradata;
+  auto parser = make_packet_parser(codec, {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
+  if (!parser) throw py::value_error("no packet parser for codec " + codec);
+  return parser;
+}
+
+}  // namespace
+
+void register_bitstream(py::module_& m) {
+  py::class_<PacketParser>(m, "PacketParser", "Reads the headers of a stream's packets, in decode order; decodes nothing.")
+      .def(py::init(&make_parser), py::arg("codec"), py::arg("extradata") = py::bytes())
+      .def(
+          "parse",
+          [](PacketParser& self, const py::buffer& packet) {
+            const PictureInfo info = self.parse(bytes_of(packet.request()));
+            return py::make_tuple(info.flags, info.order);
+          },
+          py::arg("packet"), "The packet's (flags, output order); flags without PARSED say nothing.")
+      .def_property_readonly("chroma_sample_loc_type", &PacketParser::chroma_sample_loc_type);
+  m.attr("PARSED") = static_cast<unsigned>(kParsed);
+  m.attr("START") = static_cast<int>(kStart);
+  m.attr("RESET") = static_cast<int>(kReset);
+  m.attr("REFERENCE") = static_cast<int>(kReference);
+  m.attr("SHOWN") = static_cast<int>(kShown);
+  m.attr("IRREGULAR") = static_cast<int>(kIrregular);
+  m.attr("UNKNOWN_ORDER") = kUnknownOrder;
+}
+
+}  // namespace frametap

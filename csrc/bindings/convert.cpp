@@ -1,0 +1,106 @@
+#include <pybind11/stl.h>
+
+#include <array>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "bindings/bindings.h"
+#include "core/pixel_format.h"
+#include "kernels/converter.h"
+#include "kernels/row_kernels.h"
+
+namespace py = pybind11;
+
+namespace frametap {
+namespace {
+
+
+Converter make_converter(std::string pixel_format, int width, int height, std::string matrix, bool full_range,
+                         std::string chroma_location, std::tuple<int, int, int, int> crop,
+                         std::tuple<int, int> grid, std::tuple<int, int, int, int> window, std::string filter,
+                         bool antialias, bool transpose, bool flip_x, bool flip_y, std::tuple<int, int> canvas,
+                         std::tuple<int, int> offset, std::tuple<int, int, int> fill, std::string color,
+                         std::string layout, std::string dtype, std::tuple<double, double, double> mean,
+                         std::tuple<double, double, double> std_) {
+  ConvertParams p;
+  p.pixel_format = std::move(pixel_format);
+  p.width = width;
+  p.height = height;
+  p.matrix = std::move(matrix);
+  p.full_range = full_range;
+  p.chroma_location = std::move(chroma_location);
+  p.crop = std::make_from_tuple<Rect>(crop);
+  std::tie(p.grid_width, p.grid_height) = grid;
+  p.window = std::make_from_tuple<Rect>(window);
+  p.filter = std::move(filter);
+  p.antialias = antialias;
+  p.transpose = transpose;
+  p.flip_x = flip_x;
+  p.flip_y = flip_y;
+  std::tie(p.canvas_width, p.canvas_height) = canvas;
+  std::tie(p.offset_x, p.offset_y) = offset;
+  std::tie(p.fill[0], p.fill[1], p.fill[2]) = fill;
+  p.color = std::move(color);
+  p.layout = std::move(layout);
+  p.dtype = std::move(dtype);
+  std::tie(p.mean[0], p.mean[1], p.mean[2]) = mean;
+  std::tie(p.std[0], p.std[1], p.std[2]) = std_;
+  return Converter(p);
+}
+
+void convert(const Converter& converter, const std::vector<std::pair<uintptr_t, ptrdiff_t>>& planes, uintptr_t out) {
+  std::vector<Plane> views;
+  views.reserve(planes.size());
+  for (const auto& [address, pitch] : planes) {
+    views.push_back({reinterpret_cast<const uint8_t*>(address), pitch});
+  }
+  const py::gil_scoped_release released;
+  converter.convert(views, reinterpret_cast<void*>(out));
+}
+
+std::tuple<int, int, int> out_shape(const Converter& converter) {
+  const std::array<int, 3> shape = converter.out_shape();
+  return {shape[0], shape[1], shape[2]};
+}
+
+std::vector<std::string> cpu_isas() {
+  int count = 0;
+  const RowKernels* const* tables = available_cpu_kernels(&count);
+  std::vector<std::string> names;
+  for (int i = 0; i < count; ++i) {
+    names.emplace_back(tables[i]->name);
+  }
+  return names;
+}
+
+constexpr const char* kConverterDoc =
+    "Turns one decoded picture into one slot of a batch: crop, resample, colour, normalise, store.\n\n"
+    "Built once per set of numbers (frametap.transform.ConvertParams) and reused for every frame. convert() may run in any\n"
+    "number of threads at once: each call borrows its own scratch rows, and none of them holds the GIL.";
+
+constexpr const char* kConvertDoc =
+    "Converts one picture.\n\n"
+    "planes: (address, pitch in bytes, negative when stored bottom-up) of each plane, in FFmpeg's order.\n"
+    "out: address of one C-contiguous slot of out_shape. Both must stay valid until the call returns.";
+
+}  // namespace
+
+void register_convert(py::module_& m) {
+  using py::arg;
+  py::class_<Converter>(m, "Converter", kConverterDoc)
+      .def(py::init(&make_converter), py::kw_only(), arg("pixel_format"), arg("width"), arg("height"), arg("matrix"),
+           arg("full_range"), arg("chroma_location"), arg("crop"), arg("grid"), arg("window"), arg("filter"),
+           arg("antialias"), arg("transpose"), arg("flip_x"), arg("flip_y"), arg("canvas"), arg("offset"), arg("fill"),
+           arg("color"), arg("layout"), arg("dtype"), arg("mean"), arg("std"))
+      .def("convert", &convert, arg("planes"), arg("out"), kConvertDoc)
+      .def_property_readonly("out_shape", &out_shape, "(C, H, W), or (H, W, C) for NHWC.")
+      .def_property_readonly("plane_count", &Converter::plane_count, "How many planes convert() expects at least.");
+  m.def("cpu_isa", [] { return std::string(cpu_kernels().name); },
+        "Instruction set new converters use: the fastest this CPU has, or what FRAMETAP_CPU names.");
+  m.def("cpu_isas", &cpu_isas, "Instruction sets this CPU can run, slowest first.");
+  m.def("pixel_formats", &pixel_format_names, "FFmpeg names of every pixel format Converter accepts.");
+}
+
+}  // namespace frametap

@@ -1,0 +1,64 @@
+// Bit-level reading of codec headers: big-endian bits, Exp-Golomb codes, and the NAL units of a packet.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace frametap {
+
+using Bytes = std::span<const std::uint8_t>;
+
+// Reads past the end give zeros and set overrun(): header parsers check it once, at the end.
+class BitReader {
+ public:
+  explicit BitReader(Bytes data) : data_(data) {}
+
+  std::uint32_t bits(int count) {
+    std::uint32_t value = 0;
+    for (; count > 0; --count) value = (value << 1) | bit();
+    return value;
+  }
+  bool flag() { return bit() != 0; }
+  void skip(int count) { position_ += static_cast<std::size_t>(count); }
+
+  // ue(v) and se(v) of ITU-T H.264 9.1 and H.265 9.2.
+  std::uint32_t ue() {
+    int zeros = 0;
+    while (!overrun() && zeros < 32 && bit() == 0) ++zeros;
+    if (zeros == 32) return UINT32_MAX;
+    return ((1u << zeros) - 1u) + bits(zeros);
+  }
+  std::int32_t se() {
+    const std::uint32_t code = ue();
+    const auto magnitude = static_cast<std::int32_t>((code + 1u) >> 1);
+    return (code & 1u) != 0 ? magnitude : -magnitude;
+  }
+
+  bool overrun() const { return position_ > data_.size() * 8; }
+
+ private:
+  std::uint32_t bit() {
+    const std::size_t byte = position_ >> 3;
+    const std::uint32_t value = byte < data_.size() ? (data_[byte] >> (7 - (position_ & 7))) & 1u : 0u;
+    ++position_;
+    return value;
+  }
+
+  Bytes data_;
+  std::size_t position_ = 0;
+};
+
+// The payload of a NAL unit without emulation prevention bytes (H.264 7.4.1), at most `limit` bytes of it:
+// a slice header is short, and slice data is never looked at.
+std::vector<std::uint8_t> rbsp(Bytes nal, std::size_t header_bytes, std::size_t limit = SIZE_MAX);
+
+// The NAL units of a packet. `length_size` 0 means Annex B start codes, 1..4 the size of each length prefix (avcC, hvcC).
+// Returns false when a length points past the packet, i.e. the packet is damaged.
+bool split_nal_units(Bytes packet, int length_size, std::vector<Bytes>& units);
+
+// The offset just behind the next start code prefix 00 00 01 at or after `from`, or data.size() when there is none.
+std::size_t after_start_code(Bytes data, std::size_t from);
+
+}  // namespace frametap

@@ -1,0 +1,300 @@
+// H.264 (ITU-T H.264, clause numbers below): parameter sets and slice headers, as far as output order needs them.
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "bitstream/packet_parser.h"
+
+namespace frametap {
+namespace {
+
+enum NalType { kSlice = 1, kSliceA = 2, kSliceIdr = 5, kSei = 6, kSpsNal = 7, kPpsNal = 8, kEndOfSequence = 10 };
+constexpr std::size_t kSliceHeaderBytes = 64;
+
+struct Sps {
+  int log2_max_frame_num = 4;
+  int poc_type = 0;
+  int log2_max_poc_lsb = 4;
+  bool frame_mbs_only = true;
+  bool separate_colour_plane = false;
+  int chroma_loc = -1;
+};
+
+struct Pps {
+  std::uint32_t sps_id = 0;
+  bool bottom_field_pic_order = false;
+  bool redundant_pic_cnt = false;
+  bool slice_groups = false;
+};
+
+struct Slice {
+  bool first = false;
+  bool field = false;
+  bool bottom = false;
+  bool discards_output = false;  // an IDR picture's no_output_of_prior_pics_flag
+  std::int32_t poc_lsb = 0;
+  std::int32_t delta_bottom = 0;
+  int poc_type = 0;
+  int log2_max_poc_lsb = 4;
+};
+
+void skip_scaling_list(BitReader& in, int size) {  // 7.3.2.1.1.1
+  int last = 8;
+  int next = 8;
+  for (int i = 0; i < size; ++i) {
+    if (next != 0) next = (last + in.se() + 256) % 256;
+    if (next != 0) last = next;
+  }
+}
+
+void parse_chroma_format(BitReader& in, Sps& sps) {
+  const std::uint32_t chroma_format = in.ue();
+  if (chroma_format == 3) sps.separate_colour_plane = in.flag();
+  in.ue();  // bit_depth_luma_minus8
+  in.ue();  // bit_depth_chroma_minus8
+  in.skip(1);
+  if (!in.flag()) return;  // seq_scaling_matrix_present_flag
+  for (int i = 0; i < (chroma_format == 3 ? 12 : 8); ++i) {
+    if (in.flag()) skip_scaling_list(in, i < 6 ? 16 : 64);
+  }
+}
+
+int parse_vui_chroma_loc(BitReader& in) {  // E.1.1, up to chroma_sample_loc_type_top_field
+  if (in.flag() && in.bits(8) == 255) in.skip(32);
+  if (in.flag()) in.skip(1);
+  if (in.flag()) {
+    in.skip(4);
+    if (in.flag()) in.skip(24);
+  }
+  return in.flag() ? static_cast<int>(in.ue()) : -1;
+}
+
+bool has_chroma_format(std::uint32_t profile) {
+  constexpr std::array<std::uint32_t, 13> profiles = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135};
+  return std::find(profiles.begin(), profiles.end(), profile) != profiles.end();
+}
+
+std::optional<Sps> parse_sps(Bytes nal, std::uint32_t& id) {  // 7.3.2.1.1
+  const auto payload = rbsp(nal, 1);
+  BitReader in(payload);
+  Sps sps;
+  const std::uint32_t profile = in.bits(8);
+  in.skip(16);
+  id = in.ue();
+  if (has_chroma_format(profile)) parse_chroma_format(in, sps);
+  sps.log2_max_frame_num = static_cast<int>(in.ue()) + 4;
+  sps.poc_type = static_cast<int>(in.ue());
+  if (sps.poc_type == 0) sps.log2_max_poc_lsb = static_cast<int>(in.ue()) + 4;
+  if (sps.poc_type == 1) {
+    in.skip(1);
+    in.se();
+    in.se();
+    const std::uint32_t cycle = in.ue();
+    for (std::uint32_t i = 0; i < cycle && i < 256; ++i) in.se();
+  }
+  in.ue();  // max_num_ref_frames
+  in.skip(1);
+  in.ue();
+  in.ue();
+  sps.frame_mbs_only = in.flag();
+  if (!sps.frame_mbs_only) in.skip(1);
+  in.skip(1);
+  if (in.flag()) {  // frame_cropping_flag
+    for (int i = 0; i < 4; ++i) in.ue();
+  }
+  const bool sane = !in.overrun() && id < 32 && sps.log2_max_frame_num <= 16 && sps.poc_type <= 2 && sps.log2_max_poc_lsb <= 16;
+  if (in.flag()) sps.chroma_loc = parse_vui_chroma_loc(in);
+  if (in.overrun()) sps.chroma_loc = -1;
+  return sane ? std::optional<Sps>(sps) : std::nullopt;
+}
+
+std::optional<Pps> parse_pps(Bytes nal, std::uint32_t& id) {  // 7.3.2.2
+  const auto payload = rbsp(nal, 1);
+  BitReader in(payload);
+  Pps pps;
+  id = in.ue();
+  pps.sps_id = in.ue();
+  in.skip(1);
+  pps.bottom_field_pic_order = in.flag();
+  pps.slice_groups = in.ue() > 0;
+  if (!pps.slice_groups) {
+    in.ue();
+    in.ue();
+    in.skip(3);
+    in.se();
+    in.se();
+    in.se();
+    in.skip(2);
+    pps.redundant_pic_cnt = in.flag();
+  }
+  return !in.overrun() && id < 256 && pps.sps_id < 32 ? std::optional<Pps>(pps) : std::nullopt;
+}
+
+// recovery_frame_cnt == 0 with exact_match_flag (D.2.8): what follows in output order is exact from this very picture on.
+bool is_exact_recovery_point(Bytes nal) {
+  const auto payload = rbsp(nal, 1, 4096);
+  std::size_t at = 0;
+  while (at + 2 <= payload.size() && payload[at] != 0x80) {
+    unsigned type = 0;
+    unsigned size = 0;
+    while (at < payload.size() && payload[at] == 255) type += payload[at++];
+    if (at < payload.size()) type += payload[at++];
+    while (at < payload.size() && payload[at] == 255) size += payload[at++];
+    if (at < payload.size()) size += payload[at++];
+    if (type == 6 && at + size <= payload.size()) {
+      BitReader in(Bytes(payload).subspan(at, size));
+      return in.ue() == 0 && in.flag();
+    }
+    at += size;
+  }
+  return false;
+}
+
+class H264Parser final : public PacketParser {
+ public:
+  explicit H264Parser(Bytes extradata) {
+    if (extradata.size() >= 7 && extradata[0] == 1) {
+      read_avcc(extradata);
+    } else if (!extradata.empty()) {
+      std::vector<Bytes> units;
+      split_nal_units(extradata, 0, units);
+      for (const Bytes nal : units) read_parameter_set(nal);
+    }
+  }
+
+  PictureInfo parse(Bytes packet) override;
+  int chroma_sample_loc_type() const override { return chroma_loc_; }
+
+ private:
+  void read_avcc(Bytes extradata);  // ISO/IEC 14496-15 5.3.3.1
+  void read_parameter_set(Bytes nal);
+  std::optional<Slice> parse_slice(Bytes nal) const;
+  std::int32_t picture_order(const Slice& slice, bool idr, bool reference);
+
+  int length_size_ = 0;
+  std::array<std::optional<Sps>, 32> sps_;
+  std::array<std::optional<Pps>, 256> pps_;
+  std::int32_t prev_poc_msb_ = 0;
+  std::int32_t prev_poc_lsb_ = 0;
+  std::int32_t decoded_ = 0;
+  int chroma_loc_ = -1;
+  bool first_ = true;
+};
+
+void H264Parser::read_avcc(Bytes extradata) {
+  length_size_ = (extradata[4] & 3) + 1;
+  std::size_t at = 5;
+  for (int kind = 0; kind < 2 && at < extradata.size(); ++kind) {
+    int count = extradata[at++] & (kind == 0 ? 31 : 255);
+    for (; count > 0 && at + 2 <= extradata.size(); --count) {
+      const auto size = static_cast<std::size_t>(extradata[at] << 8 | extradata[at + 1]);
+      at += 2;
+      if (size > extradata.size() - at) return;
+      if (size > 0) read_parameter_set(extradata.subspan(at, size));
+      at += size;
+    }
+  }
+}
+
+void H264Parser::read_parameter_set(Bytes nal) {
+  std::uint32_t id = 0;
+  if ((nal[0] & 31) == kSpsNal) {
+    if (const auto sps = parse_sps(nal, id)) {
+      sps_[id] = sps;
+      chroma_loc_ = sps->chroma_loc;
+    }
+  } else if ((nal[0] & 31) == kPpsNal) {
+    if (const auto pps = parse_pps(nal, id)) pps_[id] = pps;
+  }
+}
+
+std::optional<Slice> H264Parser::parse_slice(Bytes nal) const {  // 7.3.3
+  const auto payload = rbsp(nal, 1, kSliceHeaderBytes);
+  BitReader in(payload);
+  Slice slice;
+  slice.first = in.ue() == 0;
+  in.ue();  // slice_type
+  const std::uint32_t pps_id = in.ue();
+  if (pps_id >= 256 || !pps_[pps_id] || !sps_[pps_[pps_id]->sps_id]) return std::nullopt;
+  const Pps& pps = *pps_[pps_id];
+  const Sps& sps = *sps_[pps.sps_id];
+  slice.poc_type = sps.poc_type;
+  slice.log2_max_poc_lsb = sps.log2_max_poc_lsb;
+  if (sps.separate_colour_plane) in.skip(2);
+  in.skip(sps.log2_max_frame_num);
+  if (!sps.frame_mbs_only) {
+    slice.field = in.flag();
+    if (slice.field) slice.bottom = in.flag();
+  }
+  const bool idr = (nal[0] & 31) == kSliceIdr;
+  if (idr) in.ue();
+  if (sps.poc_type == 0) {
+    slice.poc_lsb = static_cast<std::int32_t>(in.bits(sps.log2_max_poc_lsb));
+    if (pps.bottom_field_pic_order && !slice.field) slice.delta_bottom = in.se();
+  }
+  if (idr && sps.poc_type != 1 && !pps.slice_groups) {
+    if (pps.redundant_pic_cnt) in.ue();
+    slice.discards_output = in.flag();
+  }
+  return in.overrun() ? std::nullopt : std::optional<Slice>(slice);
+}
+
+std::int32_t H264Parser::picture_order(const Slice& slice, bool idr, bool reference) {  // 8.2.1
+  if (slice.poc_type == 2) return idr ? (decoded_ = 0) : ++decoded_;  // output order is decoding order
+  if (slice.poc_type == 1) return kUnknownOrder;
+  if (idr) prev_poc_msb_ = prev_poc_lsb_ = 0;
+  const std::int32_t max_lsb = 1 << slice.log2_max_poc_lsb;
+  std::int32_t msb = prev_poc_msb_;
+  if (slice.poc_lsb < prev_poc_lsb_ && prev_poc_lsb_ - slice.poc_lsb >= max_lsb / 2) msb += max_lsb;
+  if (slice.poc_lsb > prev_poc_lsb_ && slice.poc_lsb - prev_poc_lsb_ > max_lsb / 2) msb -= max_lsb;
+  if (reference) {
+    prev_poc_msb_ = msb;
+    prev_poc_lsb_ = slice.poc_lsb;
+  }
+  return msb + slice.poc_lsb + std::min(0, slice.delta_bottom);
+}
+
+PictureInfo H264Parser::parse(Bytes packet) {
+  std::vector<Bytes> units;
+  if (!split_nal_units(packet, length_size_, units)) return {};
+  PictureInfo info;
+  int frames = 0;
+  int fields = 0;
+  bool recovery_point = false;
+  bool irregular = false;
+  for (const Bytes nal : units) {
+    const int type = nal[0] & 31;
+    if (type == kSpsNal || type == kPpsNal) read_parameter_set(nal);
+    if (type == kSei) recovery_point = recovery_point || is_exact_recovery_point(nal);
+    if (type == kEndOfSequence) irregular = true;
+    if (type == kSliceA) irregular = true;  // data partitioning: FFmpeg does not decode it
+    if (type != kSlice && type != kSliceIdr) continue;
+    const auto slice = parse_slice(nal);
+    if (!slice) return {};
+    if (!slice->first) continue;
+    const bool idr = type == kSliceIdr;
+    const bool reference = (nal[0] >> 5 & 3) != 0;
+    const std::int32_t order = picture_order(*slice, idr, reference);
+    ++(slice->field ? fields : frames);
+    if (frames + fields == 1) {
+      info.order = order;
+      if (idr) info.flags |= kStart | kReset;
+      if (!idr && recovery_point) info.flags |= kStart;
+      irregular = irregular || (idr && slice->discards_output && !first_);
+    } else if (order != kUnknownOrder) {
+      info.order = std::min(info.order, order);
+    }
+    if (reference) info.flags |= kReference;
+  }
+  if (frames + fields == 0) return {};
+  first_ = false;
+  if (irregular || frames > 1 || (frames == 0 && fields != 2) || (frames == 1 && fields != 0)) info.flags |= kIrregular;
+  info.flags |= kParsed | kShown;
+  return info;
+}
+
+}  // namespace
+
+std::unique_ptr<PacketParser> make_h264_parser(Bytes extradata) { return std::make_unique<H264Parser>(extradata); }
+
+}  // namespace frametap

@@ -1,0 +1,223 @@
+// HEVC (ITU-T H.265, clause numbers below): parameter sets and slice segment headers, as far as output order needs them.
+#include <array>
+#include <optional>
+
+#include "bitstream/packet_parser.h"
+
+namespace frametap {
+namespace {
+
+enum NalType { kRaslN = 8, kRaslR = 9, kBlaFirst = 16, kBlaLast = 18, kIdrFirst = 19, kIdrLast = 20, kCra = 21, kIrapLast = 23 };
+enum ParameterSetType { kSpsNal = 33, kPpsNal = 34, kEndOfSequence = 36, kEndOfBitstream = 37 };
+constexpr std::size_t kSliceHeaderBytes = 64;
+
+struct Sps {
+  int log2_max_poc_lsb = 4;
+  int max_sub_layers = 1;
+  bool separate_colour_plane = false;
+};
+
+struct Pps {
+  std::uint32_t sps_id = 0;
+  bool output_flag_present = false;
+  int extra_slice_header_bits = 0;
+};
+
+struct Slice {
+  bool first = false;
+  bool shown = true;
+  bool discards_output = false;  // no_output_of_prior_pics_flag
+  std::int32_t poc_lsb = 0;
+  const Sps* sps = nullptr;
+};
+
+void skip_profile_tier_level(BitReader& in, int max_sub_layers) {  // 7.3.3
+  in.skip(96);
+  std::array<bool, 8> profile{};
+  std::array<bool, 8> level{};
+  for (int i = 0; i + 1 < max_sub_layers; ++i) {
+    profile[static_cast<std::size_t>(i)] = in.flag();
+    level[static_cast<std::size_t>(i)] = in.flag();
+  }
+  if (max_sub_layers > 1) in.skip(2 * (9 - max_sub_layers));
+  for (int i = 0; i + 1 < max_sub_layers; ++i) {
+    if (profile[static_cast<std::size_t>(i)]) in.skip(88);
+    if (level[static_cast<std::size_t>(i)]) in.skip(8);
+  }
+}
+
+std::optional<Sps> parse_sps(Bytes nal, std::uint32_t& id) {  // 7.3.2.2
+  const auto payload = rbsp(nal, 2);
+  BitReader in(payload);
+  Sps sps;
+  in.skip(4);
+  sps.max_sub_layers = static_cast<int>(in.bits(3)) + 1;
+  in.skip(1);
+  skip_profile_tier_level(in, sps.max_sub_layers);
+  id = in.ue();
+  if (in.ue() == 3) sps.separate_colour_plane = in.flag();
+  in.ue();
+  in.ue();
+  if (in.flag()) {  // conformance_window_flag
+    for (int i = 0; i < 4; ++i) in.ue();
+  }
+  in.ue();
+  in.ue();
+  sps.log2_max_poc_lsb = static_cast<int>(in.ue()) + 4;
+  const bool sane = !in.overrun() && id < 16 && sps.log2_max_poc_lsb <= 16 && sps.max_sub_layers <= 7;
+  return sane ? std::optional<Sps>(sps) : std::nullopt;
+}
+
+std::optional<Pps> parse_pps(Bytes nal, std::uint32_t& id) {  // 7.3.2.3
+  const auto payload = rbsp(nal, 2, 32);
+  BitReader in(payload);
+  Pps pps;
+  id = in.ue();
+  pps.sps_id = in.ue();
+  in.skip(1);
+  pps.output_flag_present = in.flag();
+  pps.extra_slice_header_bits = static_cast<int>(in.bits(3));
+  return !in.overrun() && id < 64 && pps.sps_id < 16 ? std::optional<Pps>(pps) : std::nullopt;
+}
+
+bool is_irap(int type) { return type >= kBlaFirst && type <= kIrapLast; }
+bool is_idr(int type) { return type == kIdrFirst || type == kIdrLast; }
+bool is_rasl(int type) { return type == kRaslN || type == kRaslR; }
+
+class HevcParser final : public PacketParser {
+ public:
+  explicit HevcParser(Bytes extradata) {
+    if (extradata.size() > 22 && (extradata[0] != 0 || extradata[1] != 0 || extradata[2] > 1)) {
+      read_hvcc(extradata);
+    } else if (!extradata.empty()) {
+      std::vector<Bytes> units;
+      split_nal_units(extradata, 0, units);
+      for (const Bytes nal : units) read_parameter_set(nal);
+    }
+  }
+
+  PictureInfo parse(Bytes packet) override;
+
+ private:
+  void read_hvcc(Bytes extradata);  // ISO/IEC 14496-15 8.3.3.1
+  void read_parameter_set(Bytes nal);
+  std::optional<Slice> parse_slice(Bytes nal, int type) const;
+  std::int32_t picture_order(const Slice& slice, bool resets, bool anchor);
+  void describe(PictureInfo& info, const Slice& slice, int type, int temporal_id);
+
+  int length_size_ = 0;
+  std::array<std::optional<Sps>, 16> sps_;
+  std::array<std::optional<Pps>, 64> pps_;
+  std::int32_t prev_poc_ = 0;
+  bool after_end_ = true;     // the next CRA picture starts a coded video sequence, its RASL pictures are not output (8.1.3)
+  bool skips_rasl_ = true;
+  bool first_ = true;
+};
+
+void HevcParser::read_hvcc(Bytes extradata) {
+  length_size_ = (extradata[21] & 3) + 1;
+  std::size_t at = 23;
+  for (int arrays = extradata[22]; arrays > 0 && at + 3 <= extradata.size(); --arrays) {
+    int count = extradata[at + 1] << 8 | extradata[at + 2];
+    at += 3;
+    for (; count > 0 && at + 2 <= extradata.size(); --count) {
+      const auto size = static_cast<std::size_t>(extradata[at] << 8 | extradata[at + 1]);
+      at += 2;
+      if (size > extradata.size() - at) return;
+      if (size > 2) read_parameter_set(extradata.subspan(at, size));
+      at += size;
+    }
+  }
+}
+
+void HevcParser::read_parameter_set(Bytes nal) {
+  std::uint32_t id = 0;
+  const int type = nal[0] >> 1 & 63;
+  if (type == kSpsNal) {
+    if (const auto sps = parse_sps(nal, id)) sps_[id] = sps;
+  } else if (type == kPpsNal) {
+    if (const auto pps = parse_pps(nal, id)) pps_[id] = pps;
+  }
+}
+
+std::optional<Slice> HevcParser::parse_slice(Bytes nal, int type) const {  // 7.3.6.1
+  const auto payload = rbsp(nal, 2, kSliceHeaderBytes);
+  BitReader in(payload);
+  Slice slice;
+  slice.first = in.flag();
+  if (!slice.first) return slice;
+  if (is_irap(type)) slice.discards_output = in.flag();
+  const std::uint32_t pps_id = in.ue();
+  if (pps_id >= 64 || !pps_[pps_id] || !sps_[pps_[pps_id]->sps_id]) return std::nullopt;
+  const Pps& pps = *pps_[pps_id];
+  slice.sps = &*sps_[pps.sps_id];
+  in.skip(pps.extra_slice_header_bits);
+  in.ue();  // slice_type
+  if (pps.output_flag_present) slice.shown = in.flag();
+  if (slice.sps->separate_colour_plane) in.skip(2);
+  if (!is_idr(type)) slice.poc_lsb = static_cast<std::int32_t>(in.bits(slice.sps->log2_max_poc_lsb));
+  return in.overrun() ? std::nullopt : std::optional<Slice>(slice);
+}
+
+std::int32_t HevcParser::picture_order(const Slice& slice, bool resets, bool anchor) {  // 8.3.1
+  const std::int32_t max_lsb = 1 << slice.sps->log2_max_poc_lsb;
+  std::int32_t msb = 0;
+  if (!resets) {
+    const std::int32_t prev_lsb = prev_poc_ & (max_lsb - 1);
+    msb = prev_poc_ - prev_lsb;
+    if (slice.poc_lsb < prev_lsb && prev_lsb - slice.poc_lsb >= max_lsb / 2) msb += max_lsb;
+    if (slice.poc_lsb > prev_lsb && slice.poc_lsb - prev_lsb > max_lsb / 2) msb -= max_lsb;
+  }
+  if (anchor) prev_poc_ = msb + slice.poc_lsb;
+  return msb + slice.poc_lsb;
+}
+
+void HevcParser::describe(PictureInfo& info, const Slice& slice, int type, int temporal_id) {
+  const bool bla = type >= kBlaFirst && type <= kBlaLast;
+  const bool resets = is_idr(type) || bla || (type == kCra && after_end_);
+  if (is_irap(type)) skips_rasl_ = resets;
+  // Types 0..14 with an even number are sub-layer non-reference pictures (table 7-1); only in the highest sub-layer
+  // does that mean that no picture at all refers to them.
+  const bool sub_layer_non_reference = type < kBlaFirst && type % 2 == 0;
+  const bool leading = type >= 6 && type <= kRaslR;
+  info.order = picture_order(slice, resets, temporal_id == 0 && !sub_layer_non_reference && !leading);
+  if (is_irap(type)) info.flags |= kStart;
+  if (is_idr(type)) info.flags |= kReset;
+  if (!sub_layer_non_reference || temporal_id + 1 < slice.sps->max_sub_layers) info.flags |= kReference;
+  if (slice.shown && !(is_rasl(type) && skips_rasl_)) info.flags |= kShown;
+  // Pictures waiting for output are thrown away here, how many of them depends on the decoder's buffer.
+  if (!first_ && resets && (slice.discards_output || type == kCra)) info.flags |= kIrregular;
+  if (!first_ && bla) info.flags |= kIrregular;
+  after_end_ = false;
+  first_ = false;
+}
+
+PictureInfo HevcParser::parse(Bytes packet) {
+  std::vector<Bytes> units;
+  if (!split_nal_units(packet, length_size_, units)) return {};
+  PictureInfo info;
+  int pictures = 0;
+  for (const Bytes nal : units) {
+    if (nal.size() < 2) return {};
+    const int type = nal[0] >> 1 & 63;
+    const int layer = (nal[0] & 1) << 5 | nal[1] >> 3;
+    if (layer != 0) continue;
+    if (type == kSpsNal || type == kPpsNal) read_parameter_set(nal);
+    if (type == kEndOfSequence || type == kEndOfBitstream) after_end_ = true;
+    if (type > 31) continue;
+    const auto slice = parse_slice(nal, type);
+    if (!slice) return {};
+    if (!slice->first) continue;
+    if (++pictures == 1) describe(info, *slice, type, (nal[1] & 7) - 1);
+  }
+  if (pictures == 0) return {};
+  if (pictures > 1) info.flags |= kIrregular;
+  info.flags |= kParsed;
+  return info;
+}
+
+}  // namespace
+
+std::unique_ptr<PacketParser> make_hevc_parser(Bytes extradata) { return std::make_unique<HevcParser>(extradata); }
+
+}  // namespace frametap

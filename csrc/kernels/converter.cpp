@@ -1,0 +1,119 @@
+#include "kernels/converter.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "kernels/horizontal_stage.h"
+#include "kernels/plan.h"
+#include "kernels/scratch.h"
+#include "kernels/store.h"
+
+namespace frametap {
+
+struct Converter::State {
+  ConvertPlan plan;
+  const RowKernels& kernels;
+  std::array<HorizontalStage, 2> horizontal;
+  ScratchSizes sizes;
+  ScratchPool pool;
+
+  State(ConvertPlan made, const RowKernels& chosen);
+
+  ScratchSizes scratch_sizes() const;
+  void resample_row(std::span<const Plane> planes, int y, Scratch& scratch) const;
+  void vertical_row(const PlanePlan& plane, std::span<const Plane> planes, int y, int16_t* out) const;
+};
+
+Converter::State::State(ConvertPlan made, const RowKernels& chosen) : plan(std::move(made)), kernels(chosen) {
+  for (size_t r = 0; r < 2; ++r) {
+    if (plan.horizontal[r].outputs() > 0) {
+      horizontal[r] = HorizontalStage(plan.horizontal[r], kernels.lanes);
+    }
+  }
+  sizes = scratch_sizes();
+}
+
+ScratchSizes Converter::State::scratch_sizes() const {
+  ScratchSizes needed;
+  needed.columns = plan.columns + kRowSlack;
+  for (int c = 0; c < plan.matrix.components; ++c) {
+    const ComponentPlan& component = plan.component[static_cast<size_t>(c)];
+    const PlanePlan& plane = plan.planes[static_cast<size_t>(component.plane)];
+    const int extent = horizontal[static_cast<size_t>(component.resolution)].input_extent() * component.step;
+    needed.elements = std::max(needed.elements, std::max(plane.elements, component.offset + extent) + kRowSlack);
+  }
+  return needed;
+}
+
+void Converter::State::vertical_row(const PlanePlan& plane, std::span<const Plane> planes, int y, int16_t* out) const {
+  const Filter& filter = plan.vertical[static_cast<size_t>(plane.resolution)];
+  const Plane& source = planes[static_cast<size_t>(plane.index)];
+  const auto row = static_cast<size_t>(y);
+  const uint8_t* first = source.data + source.pitch * (plane.first_row + filter.start[row]) +
+                         static_cast<ptrdiff_t>(plane.first_element) * plan.format.element_bytes();
+  // What row y + 1 reads beyond the rows of this one.
+  const int end = filter.start[row] + filter.count[row];
+  const int next_end = y + 1 < plan.rows ? filter.start[row + 1] + filter.count[row + 1] : end;
+  kernels.vertical({first, source.pitch, filter.weights.data() + row * static_cast<size_t>(filter.taps),
+                    filter.count[row], plane.elements, plan.format.shift, plan.format.depth, out,
+                    first + source.pitch * filter.count[row], std::max(0, next_end - end)});
+}
+
+void Converter::State::resample_row(std::span<const Plane> planes, int y, Scratch& scratch) const {
+  for (size_t p = 0; p < plan.planes.size(); ++p) {
+    vertical_row(plan.planes[p], planes, y, scratch.plane_row(p));
+  }
+  for (size_t c = 0; c < static_cast<size_t>(plan.matrix.components); ++c) {
+    const ComponentPlan& component = plan.component[c];
+    const auto resolution = static_cast<size_t>(component.resolution);
+    const int16_t* row = scratch.plane_row(static_cast<size_t>(component.plane)) + component.offset;
+    if (component.step > 1) {
+      const int samples = plan.horizontal[resolution].end_sample();
+      kernels.split(row, component.step, samples, scratch.split_row(c));
+      row = scratch.split_row(c);
+    }
+    scratch.component[c] = horizontal[resolution].run(kernels, row, scratch.component_row(c));
+  }
+}
+
+Converter::Converter(const ConvertParams& params)
+    : state_(std::make_unique<State>(make_plan(params), cpu_kernels())) {}
+Converter::~Converter() = default;
+Converter::Converter(Converter&&) noexcept = default;
+Converter& Converter::operator=(Converter&&) noexcept = default;
+
+void Converter::convert(std::span<const Plane> planes, void* out) const {
+  const ConvertPlan& plan = state_->plan;
+  check<ArgumentError>(planes.size() >= static_cast<size_t>(plane_count()), plan.format.name, " has ", plane_count(),
+                       " planes to read, got ", planes.size());
+  for (const PlanePlan& plane : plan.planes) {
+    check<ArgumentError>(planes[static_cast<size_t>(plane.index)].data != nullptr, "plane ", plane.index,
+                         " has address 0");
+  }
+  check<ArgumentError>(out != nullptr, "the output has address 0");
+  const ScratchPool::Loan loan = state_->pool.borrow(state_->sizes);
+  const RowStore store(plan, state_->kernels, loan.scratch(), static_cast<uint8_t*>(out));
+  store.fill_padding();
+  for (int y = 0; y < plan.rows; ++y) {
+    state_->resample_row(planes, y, loan.scratch());
+    store.write_row(y);
+  }
+}
+
+std::array<int, 3> Converter::out_shape() const {
+  const OutputPlan& out = state_->plan.output;
+  return out.channels_last ? std::array<int, 3>{out.height, out.width, out.channels}
+                           : std::array<int, 3>{out.channels, out.height, out.width};
+}
+
+int Converter::plane_count() const {
+  int count = 0;
+  for (const PlanePlan& plane : state_->plan.planes) {
+    count = std::max(count, plane.index + 1);
+  }
+  return count;
+}
+
+}  // namespace frametap

@@ -1,0 +1,402 @@
+"""The commands of `frametap`: each parses, calls the library, prints."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+import frametap as ft
+from frametap import demo as demonstration
+from frametap import doctor as doctoring
+from frametap.cli.measure import Measured, measure, time_all_frames, time_samples
+from frametap.cli.options import SamplerOptions, TransformOptions, with_options
+from frametap.cli.output import (
+    format_bytes,
+    plan_facts,
+    print_diagnosis,
+    print_facts,
+    print_json,
+    print_plan,
+    progress,
+    stdout,
+)
+from frametap.cli.save import WRITERS
+from frametap.cli.sheet import contact_sheet, format_time, tile_size
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+VIDEO_SUFFIXES = {
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".ts",
+    ".mts",
+    ".m2ts",
+    ".mpg",
+    ".mpeg",
+    ".flv",
+    ".3gp",
+}
+
+Source = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """Take from a video exactly the frames a model will see.
+
+    Start with [bold]frametap demo[/], then [bold]frametap sheet VIDEO[/].
+    Every command explains itself: frametap plan --help.
+    """
+    if version:
+        print(ft.__version__)
+        raise typer.Exit
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    video: Annotated[
+        Path | None, typer.Argument(metavar="[VIDEO]", help="Your own clip.", show_default=False)
+    ] = None,
+    sheet: Annotated[Path, typer.Option(help="Where the contact sheet goes.")] = Path(
+        "frametap_demo.png"
+    ),
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps the synthesised clip.", show_default="~/.cache/frametap"
+        ),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Sample a clip end to end, print what it cost, write a contact sheet.
+
+    Without VIDEO it first makes one: 24 s of 1080p H.264 with B-frames and a dozen keyframe intervals.
+    """
+    path = video if video is not None else _demo_clip(cache or Path.home() / ".cache" / "frametap")
+    sampler, transform = ft.Uniform(32), ft.Transform(size=(224, 224))
+    measured = measure(path, sampler, transform, device)
+    _draw_sheet(path, ft.Uniform(20), sheet, 320, None, device)
+    _print_costs(path, sampler, measured)
+    print(f"contact sheet: {sheet}")
+
+
+@app.command()
+def probe(video: Source, as_json: AsJson = False) -> None:
+    """Say what a file holds, from its headers: codec, size, rate, colour, rotation.
+
+    Example: [bold]frametap probe talk.mp4 --json | jq .average_fps[/]
+    """
+    info = ft.probe(video)
+    if as_json:
+        print_json(info)
+    else:
+        print_facts(str(video), _describe(info))
+
+
+@app.command()
+@with_options
+def sample(
+    video: Source,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Ends in .npy, .npz, .safetensors or .png."
+        ),
+    ],
+    sampling: SamplerOptions,
+    transforming: TransformOptions,
+    device: Device = "auto",
+) -> None:
+    """Sample frames into a file that a model or a notebook can load.
+
+    [bold].npy[/] holds the frames, [bold].npz[/] and [bold].safetensors[/] also their numbers and times;
+    [bold].png[/] writes a picture per frame, its number in the name. Without a choice of frames: 32, evenly spread.
+
+    Examples:
+
+        frametap sample talk.mp4 -o talk.npz --rate 2 --size 224x224
+
+        frametap sample talk.mp4 -o clip.safetensors -n 16 --size 256 --crop 224x224 --dtype bfloat16
+
+        frametap sample talk.mp4 -o still.png --at 1.5
+    """
+    save = WRITERS.get(output.suffix.lower())
+    if save is None:
+        raise typer.BadParameter(
+            f"cannot write '{output.suffix}': end --output in {', '.join(WRITERS)}"
+        )
+    if output.suffix == ".png" and (transforming.dtype != "uint8" or transforming.color == "bgr"):
+        raise typer.BadParameter(
+            "PNG holds uint8 RGB or gray; drop --dtype and --color bgr, or write .npz"
+        )
+    if output.suffix in (".npy", ".npz") and transforming.dtype == "bfloat16":
+        raise typer.BadParameter(
+            "numpy files have no bfloat16: write .safetensors, or use --dtype float16"
+        )
+    transform = transforming.build(**({"layout": "NHWC"} if output.suffix == ".png" else {}))
+    batch = ft.sample(video, sampling.build(default=32), transform, device=device)
+    names = save(output, batch)
+    report = batch.report
+    print(
+        f"{names}: {batch.dtype} {tuple(batch.shape)}, {report.decoded} pictures decoded by {report.engine}"
+    )
+
+
+@app.command()
+@with_options
+def sheet(
+    video: Source,
+    sampling: SamplerOptions,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="PNG to write.", show_default="VIDEO.sheet.png"
+        ),
+    ] = None,
+    tile: Annotated[
+        int, typer.Option(min=32, max=2048, help="Longer side of a tile, in pixels.")
+    ] = 320,
+    columns: Annotated[
+        int | None, typer.Option(min=1, help="Tiles per row.", show_default="chosen")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Draw a contact sheet: the sampled frames on one picture, each with its time. Without a choice of frames: 20.
+
+    Examples:
+
+        frametap sheet talk.mp4
+
+        frametap sheet talk.mp4 -o cuts.png --keyframes --tile 240
+    """
+    output = output or Path(f"{video.name}.sheet.png")
+    _draw_sheet(video, sampling.build(default=20), output, tile, columns, device)
+    print(output)
+
+
+@app.command()
+@with_options
+def plan(
+    video: Source, sampling: SamplerOptions, device: Device = "auto", as_json: AsJson = False
+) -> None:
+    """Show what sampling would decode and what it saves, without decoding anything.
+
+    Example: [bold]frametap plan talk.mp4 --rate 0.5[/]
+    """
+    with ft.open(video, device=device) as reader:
+        planned = reader.plan(sampling.build(default=32))
+    if as_json:
+        print_json(plan_facts(planned))
+    else:
+        print_plan(planned)
+
+
+@app.command()
+def index(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="VIDEO|DIR", help="One file, or a folder of them.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Where the index of one file goes.", show_default="VIDEO.ftidx"
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Files scanned at a time.")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """Write the frame index of a file, or of every video below a folder, beside it as VIDEO.ftidx.
+
+    The index knows each frame's time, place and keyframe, so that later opens need not scan:
+    frametap.open("talk.mp4", index=frametap.FrameIndex.load("talk.mp4.ftidx")).
+    """
+    if output is not None and path.is_dir():
+        raise typer.BadParameter("--output names the index of one file, but a folder was given")
+    videos = (
+        sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+        if path.is_dir()
+        else [path]
+    )
+    if not videos:
+        raise ft.SourceError(
+            f"no video files below '{path}'; known endings: {' '.join(sorted(VIDEO_SUFFIXES))}"
+        )
+    rows: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(workers) as pool, progress("indexing", len(videos)) as advance:
+        for row in pool.map(
+            lambda video: _index_one(video, output or Path(f"{video}.ftidx")), videos
+        ):
+            rows.append(row)
+            advance()
+    failed = [row for row in rows if "error" in row]
+    if as_json:
+        print_json(rows)
+    elif not failed or len(rows) > 1:
+        frames = sum(row.get("frames", 0) for row in rows)
+        print(f"{len(rows) - len(failed)} indexed, {frames:,} frames, {len(failed)} failed")
+    for row in failed:
+        print(f"error: {row['error']}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    video: Source,
+    size: Annotated[int, typer.Option(min=1, help="Shorter side of the frames.")] = 224,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time per measurement, about.")] = 5.0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Decoder threads.", show_default="all cores")
+    ] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure on this machine: every frame in order, and 32 frames from all over the file.
+
+    The file is read once before the clock starts, so that the page cache is warm.
+    """
+    transform = ft.Transform(size=size)
+    facts: dict[str, Any] = {"video": str(video), "threads": threads, "size": size}
+    with ft.open(video, device=device, transform=transform, threads=threads) as reader:
+        facts |= time_all_frames(reader, seconds)
+        facts |= time_samples(reader, seconds)
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts(f"{video} on this machine", facts)
+
+
+@app.command()
+def doctor(
+    device: Annotated[
+        str, typer.Option(help="Exit with 1 when this device cannot be used.")
+    ] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Say what this machine can do: versions, instruction set, decoders, CUDA.
+
+    Example: [bold]frametap doctor --device cuda || echo "no GPU decoding here"[/]
+    """
+    diagnosis = doctoring.diagnose()
+    if as_json:
+        print_json(diagnosis)
+    else:
+        print_diagnosis(diagnosis)
+    if device.startswith("cuda") and not diagnosis.cuda.usable:
+        print(
+            f"error: CUDA was asked for and cannot be used: {diagnosis.cuda.why}", file=sys.stderr
+        )
+        raise typer.Exit(1)
+
+
+# --- what commands are made of --------------------------------------------------------------------------------------
+
+
+def _demo_clip(folder: Path) -> Path:
+    path = folder / demonstration.CLIP_NAME
+    if not path.exists():
+        with progress("making a clip (once)", demonstration.FRAMES) as advance:
+            demonstration.synthesize(path, advance)
+    return path
+
+
+def _print_costs(path: Path, sampler: ft.Sampler, measured: Measured) -> None:
+    table = Table(
+        title=f"{path.name}: {sampler} as {measured.shape} uint8, engine {measured.engine}",
+        title_justify="left",
+    )
+    saving = measured.rgb_bytes / measured.batch_bytes
+    table.add_column("what")
+    table.add_column("measured", justify="right", style="bold")
+    table.add_column("note", style="dim")
+    table.add_row(
+        "compressed clip", format_bytes(measured.clip_bytes), f"{measured.frames:,} frames"
+    )
+    table.add_row(
+        "every frame as RGB", format_bytes(measured.rgb_bytes), "what decoding it all would hold"
+    )
+    table.add_row("the batch", format_bytes(measured.batch_bytes), f"{saving:,.0f} times less")
+    table.add_row(
+        "growth of peak host memory",
+        format_bytes(measured.peak_growth),
+        f"fresh process, {measured.how}",
+    )
+    table.add_row("time", f"{measured.seconds:.2f} s", "open, index, decode, convert")
+    table.add_row("pictures decoded", f"{measured.decoded:,}", f"of {measured.frames:,}")
+    stdout.print(table)
+
+
+def _describe(info: ft.VideoInfo) -> dict[str, object]:
+    """Return what `probe` prints: the facts people ask for, in reading order."""
+    turned = f", shown turned by {info.rotation}°" if info.rotation else ""
+    shape = "" if info.sample_aspect_ratio == 1 else f", pixels {info.sample_aspect_ratio:.4g} wide"
+    color = f"{info.matrix} matrix, {'full' if info.full_range else 'limited'} range"
+    return {
+        "video": f"{info.codec} {info.profile or ''}".strip(),
+        "picture": f"{info.width} × {info.height}{turned}{', mirrored' if info.mirrored else ''}{shape}",
+        "pixels": f"{info.pixel_format}, {info.bit_depth} bits",
+        "colour": f"{color}, {info.primaries} primaries, {info.transfer} transfer",
+        "rate": f"{info.average_fps:.6g} frames per second",
+        "frames": f"{info.num_frames:,} announced" if info.num_frames else "not announced",
+        "duration": f"{format_time(info.duration_seconds)} from {format_time(info.start_seconds)}",
+        "bit_rate": f"{info.bit_rate / 1000:,.0f} kb/s" if info.bit_rate else "not announced",
+        "container": info.container,
+        "stream": f"number {info.stream_index}, time base {info.time_base}",
+    }
+
+
+def _draw_sheet(
+    video: Path, sampler: ft.Sampler, output: Path, tile: int, columns: int | None, device: str
+) -> None:
+    with ft.open(video, device=device) as reader:
+        info, count = reader.info, len(reader)
+    # Stored pixels may not be square; on the sheet they are.
+    shown_width = round(info.width * info.sample_aspect_ratio)
+    size = tile_size(shown_width, info.height, tile)
+    batch = ft.sample(video, sampler, ft.Transform(size=size, layout="NHWC"), device=device)
+    sheet = contact_sheet(
+        batch.numpy(),
+        batch.pts_seconds,
+        title=video.name,
+        subtitle=f"{info.width}x{info.height} {info.codec}  ·  {info.average_fps:.4g} fps"
+        f"  ·  {format_time(info.duration_seconds)}  ·  {count:,} frames",
+        columns=columns,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(output, format="PNG")
+
+
+def _index_one(video: Path, output: Path) -> dict[str, Any]:
+    """Index one file; an error becomes a row, so that one bad file does not stop a folder."""
+    try:
+        made = ft.FrameIndex.build(video)
+        made.save(output)
+    except ft.FrametapError as error:
+        return {"video": str(video), "error": str(error)}
+    return {"video": str(video), "index": str(output), "frames": len(made)}

@@ -1,0 +1,209 @@
+"""One opened video file: its stream, its packets in decode order, its headers. The only module that opens files with PyAV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.error
+from av.packet import Packet
+from av.stream import Discard, Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from frametap.errors import DecodeError, SourceError, UnsupportedError
+from frametap.info import (
+    Orientation,
+    VideoInfo,
+    matrix_name,
+    primaries_name,
+    transfer_name,
+)
+from frametap.source import Source
+
+# AVColorRange.
+_FULL_RANGE = 2
+# Headers are worth reading a little further when the first packets are damaged, but not the whole file.
+_PROBE_PACKETS = 256
+
+# Decoders that go by another name than the codec they decode.
+_CODEC_OF_DECODER = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}
+
+
+class Container:
+    """A demuxer and a decoder over one source. Not thread-safe: each worker opens its own.
+
+    Args:
+        source: the video.
+        threads: threads of the decoder; more than one means frame threading (FFmpeg's words).
+        strict_output: hold back as many H.264 pictures as the level allows, instead of guessing the reorder depth.
+
+    Raises:
+        SourceError: not a video FFmpeg can open, or no video stream in it.
+        UnsupportedError: a codec that this FFmpeg cannot decode.
+    """
+
+    def __init__(self, source: Source, *, threads: int = 1, strict_output: bool = False) -> None:
+        self.source = source
+        try:
+            self._container = av.open(source.av_input(), metadata_errors="ignore")
+        except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
+            raise SourceError(f"{source.name}: cannot be opened as a video: {_reason(error)}") from error
+        try:
+            self.stream = self._select_stream()
+            self._decoder = self.stream.codec_context
+            if self._decoder is None:
+                raise UnsupportedError(f"{source.name}: FFmpeg {av.library_versions['libavcodec']} has no decoder for it")
+            self.codec = _CODEC_OF_DECODER.get(self._decoder.name, self._decoder.name)
+            self._decoder.thread_count = threads
+            self._decoder.thread_type = "FRAME" if threads > 1 else "NONE"
+            if strict_output and self.codec == "h264":
+                self._decoder.options = {**self._decoder.options, "strict": "1"}
+            self.extradata = bytes(self._decoder.extradata or b"")
+            # From the probe: how many pictures FFmpeg holds back to put them into output order.
+            self.reorder_depth = int(self._decoder.reorder_depth)
+        except BaseException:
+            self.close()
+            raise
+
+    def _select_stream(self) -> VideoStream:
+        streams = [s for s in self._container.streams.video if not _is_cover(s)]
+        if not streams:
+            found = ", ".join(sorted({s.type for s in self._container.streams})) or "no streams at all"
+            raise SourceError(f"{self.source.name}: no video stream (found: {found})")
+        for stream in self._container.streams:
+            stream.discard = Discard.default if stream is streams[0] else Discard.all
+        return streams[0]
+
+    def close(self) -> None:
+        """Free the demuxer, the decoder and the file."""
+        self._container.close()
+
+    def packets(self) -> Iterator[Packet]:
+        """Yield the stream's packets from the current position in decode order.
+
+        Raises:
+            DecodeError: the container is damaged here; what came before is good.
+        """
+        packets = self._container.demux(self.stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except (av.error.FFmpegError, MemoryError, ValueError) as error:
+                raise DecodeError(f"{self.source.name}: the container is damaged: {_reason(error)}") from error
+            if packet.size > 0:
+                yield packet
+
+    def seek(self, pts: int) -> None:
+        """Move to the keyframe at or before `pts` (stream time base), as well as the container can.
+
+        Raises:
+            OSError, ValueError: FFmpeg cannot seek in this container.
+        """
+        self._container.seek(pts, stream=self.stream, backward=True, any_frame=False)
+
+    def decode(self, packet: Packet | None) -> list[VideoFrame]:
+        """Feed one packet (None drains) and return the pictures that come out.
+
+        Raises:
+            av.error.FFmpegError: the packet is damaged.
+        """
+        return self._decoder.decode(packet)
+
+    def reset(self) -> None:
+        """Forget all decoder state, as after a seek or a drain."""
+        if self._decoder.is_open:
+            self._decoder.flush_buffers()
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per pts unit."""
+        return Fraction(self.stream.time_base or Fraction(1, 90000))
+
+    @property
+    def average_fps(self) -> float:
+        """Frames per second as the container announces or FFmpeg guesses them, or 0.0."""
+        return float(self.stream.average_rate or self.stream.guessed_rate or 0)
+
+    def first_picture(self) -> VideoFrame:
+        """Decode from the start of the file until a first picture comes out; moves the position.
+
+        Raises:
+            DecodeError: none comes.
+        """
+        error: Exception | None = None
+        for count, packet in enumerate(self.packets()):
+            try:
+                for picture in self.decode(packet):
+                    return picture
+            except av.error.FFmpegError as damaged:
+                error = damaged
+            if count >= _PROBE_PACKETS:
+                break
+        try:
+            for picture in self.decode(None):
+                return picture
+        except av.error.FFmpegError as damaged:
+            error = damaged
+        reason = _reason(error) if error else "it holds no complete picture"
+        raise DecodeError(f"{self.source.name}: no frame of it can be decoded: {reason}") from error
+
+
+def video_info(container: Container, picture: VideoFrame) -> VideoInfo:
+    """Put together what the headers and a first decoded picture say."""
+    stream = container.stream
+    orientation = orientation_of(picture)
+    width, height = picture.width, picture.height
+    if orientation.transpose:
+        width, height = height, width
+    duration = stream.duration
+    av_container = stream.container
+    start = stream.start_time
+    return VideoInfo(
+        source=container.source.name,
+        container=av_container.format.name,
+        codec=container.codec,
+        profile=stream.codec_context.profile,
+        width=width,
+        height=height,
+        pixel_format=picture.format.name,
+        bit_depth=max(component.bits for component in picture.format.components),
+        num_frames=stream.frames or None,
+        average_fps=container.average_fps,
+        start_seconds=float(start * container.time_base) if start is not None else 0.0,
+        duration_seconds=float(duration * container.time_base) if duration else (av_container.duration or 0) / av.time_base,
+        bit_rate=stream.codec_context.bit_rate or av_container.bit_rate or None,
+        rotation=orientation.degrees,
+        mirrored=orientation.mirrored,
+        sample_aspect_ratio=float(stream.sample_aspect_ratio or 1),
+        matrix=matrix_name(int(picture.colorspace)),
+        full_range=is_full_range(picture),
+        primaries=primaries_name(int(picture.color_primaries)),
+        transfer=transfer_name(int(picture.color_trc)),
+        time_base=container.time_base,
+        stream_index=stream.index,
+    )
+
+
+def orientation_of(picture: VideoFrame) -> Orientation:
+    """Return how the picture is turned for display, from the display matrix FFmpeg attached to it."""
+    matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+    return Orientation.of_display_matrix(bytes(matrix) if matrix is not None else None)
+
+
+def is_full_range(picture: VideoFrame) -> bool:
+    """Whether samples use their whole range; a stream that does not say is limited, except for the old yuvj formats."""
+    return int(picture.color_range) == _FULL_RANGE or picture.format.name.startswith("yuvj")
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    # An MP3 or M4A with cover art is audio, not a one-frame video.
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

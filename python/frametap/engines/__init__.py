@@ -1,0 +1,1 @@
+"""The engines: what turns a `Plan` into pixels. They alone hold decoders."""

@@ -1,0 +1,186 @@
+"""What all engines share: where converted frames go, what happens to those that fail, and what was done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frametap._core import Converter
+from frametap.errors import DecodeError
+from frametap.geometry import ConvertParams, PictureFormat
+from frametap.plan import Plan
+from frametap.transform import Transform
+
+OnError: TypeAlias = Literal["raise", "skip", "repeat", "black"]
+Shape: TypeAlias = tuple[int, int, int]
+
+
+@dataclass
+class Report:
+    """What it took to make a batch.
+
+    Attributes:
+        engine: "cpu", "nvdec", ...
+        why: one sentence on why this engine was used.
+        decoded: pictures that came out of the decoder.
+        skipped: packets of the video that were not fed to a decoder.
+        mapped: pictures that were converted: each wanted frame once.
+        bytes_read: compressed bytes fed.
+        peak_staging_bytes: bytes of intermediate copies of pictures (0 on the CPU engine, which reads them in place).
+        milliseconds: time per stage, summed over threads ("index", "decode", "convert"), and "total" of the wall clock.
+    """
+
+    engine: str
+    why: str
+    decoded: int = 0
+    skipped: int = 0
+    mapped: int = 0
+    bytes_read: int = 0
+    peak_staging_bytes: int = 0
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, *, decoded: int = 0, mapped: int = 0, bytes_read: int = 0, **milliseconds: float) -> None:
+        """Add what one worker did; call it under the destination's lock."""
+        self.decoded += decoded
+        self.mapped += mapped
+        self.bytes_read += bytes_read
+        for stage, spent in milliseconds.items():
+            self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + spent
+
+
+class Destination:
+    """The slots that a batch's frames are converted into; made when the first picture tells their shape.
+
+    Every wanted frame is converted once, into the first slot that asks for it; duplicates are copied at the end.
+
+    Args:
+        frames: int64[N], frame number of each slot.
+        transform: what to make of the pictures.
+        allocate: gives the memory for (N, *shape) values.
+    """
+
+    def __init__(
+        self, frames: NDArray[np.int64], transform: Transform, allocate: Callable[[tuple[int, ...], str], NDArray[np.generic]]
+    ) -> None:
+        self.frames = frames
+        self.transform = transform
+        self.lock = threading.Lock()
+        self.data: NDArray[np.generic] | None = None
+        self.params: ConvertParams | None = None
+        self.failures: dict[int, DecodeError] = {}
+        self._allocate = allocate
+        self._rng = np.random.default_rng()
+        self._converters: dict[PictureFormat, Converter] = {}
+        unique, first = np.unique(frames, return_index=True)
+        self._slot = dict(zip(unique.tolist(), first.tolist(), strict=True))
+        self._filled = np.zeros(len(frames), dtype=bool)
+
+    def converter(self, picture: PictureFormat) -> Converter:
+        """Return the converter for pictures of this format, all of which fill slots of one shape."""
+        converter = self._converters.get(picture)
+        if converter is not None:
+            return converter
+        with self.lock:
+            if picture not in self._converters:
+                params = self._resolve(picture)
+                if self.data is None:
+                    self.params = params
+                    self.data = self._allocate((len(self.frames), *params.out_shape), params.dtype)
+                self._converters[picture] = _converter(params)
+            return self._converters[picture]
+
+    def _resolve(self, picture: PictureFormat) -> ConvertParams:
+        params = self.transform.resolve(picture, rng=self._rng, num_frames=len(self.frames))
+        if self.params is None or params.out_shape == self.params.out_shape:
+            return params
+        # The stream changes its size: later pictures are resized to the shape of the first, as a player would.
+        width, height = self.params.canvas
+        fitted = replace(self.transform, size=(height, width), window=None)
+        return fitted.resolve(picture, rng=self._rng, num_frames=len(self.frames))
+
+    def address(self, frame: int) -> int:
+        """Return where the slot of a wanted frame lies in memory."""
+        assert self.data is not None
+        return int(self.data.ctypes.data) + self._slot[frame] * self.data.strides[0]
+
+    def done(self, frame: int) -> None:
+        """Note that the slot of a frame is filled."""
+        self._filled[self._slot[frame]] = True
+
+    def fail(self, frames: Iterable[int], error: DecodeError) -> None:
+        """Note that frames could not be decoded."""
+        with self.lock:
+            for frame in frames:
+                self.failures.setdefault(int(frame), error)
+
+    def finish(self, on_error: OnError) -> NDArray[np.bool_]:
+        """Copy duplicates, apply the error policy, and return bool[N]: which frames were decoded.
+
+        Raises:
+            DecodeError: a frame failed and `on_error` is "raise", or no frame at all could be decoded.
+        """
+        if self.failures and (on_error == "raise" or self.data is None):
+            raise self.failures[min(self.failures)]
+        if self.data is None:
+            return np.ones(0, dtype=bool)
+        first = np.array([self._slot[frame] for frame in self.frames.tolist()])
+        copies = np.flatnonzero(first != np.arange(len(first)))
+        self.data[copies] = self.data[first[copies]]
+        ok = self._filled[first]
+        if on_error in ("repeat", "black"):
+            self._fill_failed(ok, on_error)
+        return ok
+
+    def _fill_failed(self, ok: NDArray[np.bool_], on_error: OnError) -> None:
+        assert self.data is not None
+        good = np.flatnonzero(ok)
+        for slot in np.flatnonzero(~ok):
+            if on_error == "black" or not len(good):
+                self.data[slot] = self._black()
+            else:  # the last good frame before it, or the first one after
+                before = good[good < slot]
+                self.data[slot] = self.data[before[-1] if len(before) else good[0]]
+
+    def _black(self) -> NDArray[np.generic]:
+        """Return one slot of black, by way of the converter itself: a black gray picture of one pixel."""
+        assert self.params is not None
+        width, height = self.params.canvas
+        black = replace(
+            self.params, pixel_format="gray", width=1, height=1, full_range=True, crop=(0, 0, 1, 1), grid=(width, height),
+            window=(0, 0, width, height), transpose=False, flip_x=False, flip_y=False, offset=(0, 0),
+        )  # fmt: skip
+        slot = np.empty(self.data.shape[1:], self.data.dtype)  # type: ignore[union-attr]
+        pixel = np.zeros(1, dtype=np.uint8)
+        _converter(black).convert([(pixel.ctypes.data, 1)], slot.ctypes.data)
+        return slot
+
+
+@lru_cache(maxsize=64)
+def _converter(params: ConvertParams) -> Converter:
+    # Its filter weights take longer to compute than a small picture takes to convert; it may serve many threads at once.
+    return Converter(**asdict(params))
+
+
+class Engine(Protocol):
+    """One way of decoding a source on one device."""
+
+    name: str
+    why: str
+
+    def run(self, plan: Plan, destination: Destination, report: Report) -> None:
+        """Decode the plan's runs and fill the destination's slots; failures go to `destination.fail`."""
+        ...
+
+    def stream(self, plan: Plan) -> Iterator[Any]:
+        """Yield the wanted frames of a plan one by one, in presentation order; see `CpuEngine.stream`."""
+        ...
+
+    def close(self) -> None:
+        """Free every decoder and file."""
+        ...

@@ -1,0 +1,218 @@
+"""Which frames a video has, when each is shown, and which packets it takes to get at it: `FrameIndex`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frametap import index_file
+from frametap._core import REFERENCE, RESET, SHOWN, START
+from frametap.errors import SourceError
+from frametap.source import Source, SourceLike
+
+NO_PTS = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True, eq=False)
+class FrameIndex:
+    """Every frame of a video in presentation order, and every packet in decode order. Immutable, picklable, exact.
+
+    Frame `i` is the i-th frame a player shows, just as decoding the whole file with FFmpeg yields them; frames that an
+    edit list hides do not count. `FrameIndex.build` reads packet headers only; a stream whose headers cannot tell
+    (lone fields, missing timestamps, damage) is decoded once instead, and `method` says so.
+
+    Attributes:
+        codec: FFmpeg codec name.
+        time_base: seconds per pts unit.
+        stream_index: which stream of the container.
+        average_fps: frames per second, measured over the frames.
+        method: "headers" or "decode": what the frame numbers rest on.
+        strict_output: H.264 whose reorder depth FFmpeg guesses too low (see `Container`).
+        source_size: bytes of the source it was made of.
+        source_hash: hash of the first bytes of that source.
+        packet_pts: int64[M], pts of each packet in time_base units; missing ones are filled in for packets that yield frames.
+        packet_duration: int32[M], time_base units, 0 when the container does not say.
+        packet_position: int64[M], byte offset in the source, -1 when the container does not say.
+        packet_size: int32[M], bytes.
+        packet_flags: uint8[M], START | RESET | REFERENCE | SHOWN as `frametap._core` defines them.
+        decode_order: int32[N], for each frame the number of the packet (in decode order) that it comes from.
+
+    Example:
+        >>> import frametap as ft
+        >>> index = ft.FrameIndex.build("talk.mp4")
+        >>> len(index) == len(index.pts_seconds)
+        True
+    """
+
+    codec: str
+    time_base: Fraction
+    stream_index: int
+    average_fps: float
+    method: str
+    strict_output: bool
+    source_size: int
+    source_hash: str
+    packet_pts: NDArray[np.int64]
+    packet_duration: NDArray[np.int32]
+    packet_position: NDArray[np.int64]
+    packet_size: NDArray[np.int32]
+    packet_flags: NDArray[np.uint8]
+    decode_order: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        """Freeze the arrays: an index is shared between threads."""
+        for name in index_file.ARRAYS:
+            getattr(self, name).flags.writeable = False
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.decode_order)
+
+    def __repr__(self) -> str:
+        """Return a one-line summary."""
+        seconds = self.end_seconds - float(self.pts_seconds[0]) if len(self) else 0.0
+        return (
+            f"FrameIndex({len(self)} frames, {seconds:.2f} s, {int(self.keyframes.sum())} keyframes, {self.codec}, "
+            f"from {self.method})"
+        )
+
+    @staticmethod
+    def build(source: SourceLike) -> FrameIndex:
+        """Index a video by its packet headers.
+
+        Args:
+            source: path, bytes, or seekable binary file object.
+
+        Raises:
+            SourceError: no video in it.
+            DecodeError: nothing of it can be decoded.
+        """
+        from frametap.index_build import build_index
+
+        return build_index(Source.of(source))
+
+    @cached_property
+    def pts(self) -> NDArray[np.int64]:
+        """int64[N]: presentation timestamps in `time_base` units."""
+        return self.packet_pts[self.decode_order]
+
+    @cached_property
+    def duration(self) -> NDArray[np.int64]:
+        """int64[N]: how long each frame is on screen, in `time_base` units; until the next one when the container does not say."""
+        duration = self.packet_duration[self.decode_order].astype(np.int64)
+        gaps = np.diff(self.pts)
+        typical = int(np.median(gaps[gaps > 0])) if (gaps > 0).any() else self._nominal_duration
+        until_next = np.append(np.where(gaps > 0, gaps, typical), typical)
+        return np.where(duration > 0, duration, until_next)
+
+    @property
+    def _nominal_duration(self) -> int:
+        return max(1, round(1 / ((self.average_fps or 25.0) * self.time_base)))
+
+    @cached_property
+    def pts_seconds(self) -> NDArray[np.float64]:
+        """float64[N]: `pts * time_base`."""
+        return self.pts * float(self.time_base)
+
+    @cached_property
+    def duration_seconds(self) -> NDArray[np.float64]:
+        """float64[N]: `duration * time_base`."""
+        return self.duration * float(self.time_base)
+
+    @property
+    def end_seconds(self) -> float:
+        """When the last frame leaves the screen."""
+        if len(self) == 0:
+            return 0.0
+        return float(self.pts_seconds[-1] + self.duration_seconds[-1])
+
+    @cached_property
+    def keyframes(self) -> NDArray[np.bool_]:
+        """bool[N]: frames with which decoding can start."""
+        return (self.packet_flags[self.decode_order] & START) != 0
+
+    @property
+    def position(self) -> NDArray[np.int64]:
+        """int64[N]: byte offset of each frame's packet, -1 where unknown."""
+        return self.packet_position[self.decode_order]
+
+    @property
+    def size(self) -> NDArray[np.int32]:
+        """int32[N]: bytes of each frame's packet."""
+        return self.packet_size[self.decode_order]
+
+    def played_at(self, seconds: Any) -> NDArray[np.int64]:
+        """Return the numbers of the frames on screen at the given times: the last frame with pts <= t.
+
+        Args:
+            seconds: one time or a sequence of them, in container seconds.
+
+        Raises:
+            IndexError: a time before the first frame, or at or after the end.
+        """
+        times = np.atleast_1d(np.asarray(seconds, dtype=np.float64))
+        # Times come in as decimal seconds: half a nanosecond of slack lets 0.1 find the frame whose pts is 0.1.
+        first, end = float(self._search_times[0]), self.end_seconds
+        bad = times[~((times >= first - 5e-10) & (times < end))]
+        if bad.size:
+            raise IndexError(f"no frame is on screen at {bad[0]:g} s: the video is on screen from {first:g} to {end:g} s")
+        return (np.searchsorted(self._search_times, times + 5e-10, side="right") - 1).clip(0).astype(np.int64)
+
+    @cached_property
+    def _search_times(self) -> NDArray[np.float64]:
+        # Some broken files show frames with falling timestamps; a player shows the later one from then on.
+        return np.maximum.accumulate(self.pts_seconds)
+
+    @cached_property
+    def frame_of_packet(self) -> NDArray[np.int32]:
+        """int32[M]: the (first) frame that each packet yields, -1 for packets that yield none."""
+        frames = np.full(len(self.packet_pts), -1, dtype=np.int32)
+        frames[self.decode_order[::-1]] = np.arange(len(self) - 1, -1, -1, dtype=np.int32)
+        return frames
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory its arrays take: 29 per frame and packet."""
+        return sum(getattr(self, name).nbytes for name in index_file.ARRAYS)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the index to one file (see `frametap.index_file` for the format).
+
+        Raises:
+            SourceError: the file cannot be written.
+        """
+        index_file.write(Path(path), self)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> FrameIndex:
+        """Read an index that `save` wrote.
+
+        Raises:
+            SourceError: no such file, not an index, damaged, or written by a newer frametap.
+        """
+        return FrameIndex(**index_file.read(Path(path)))
+
+    def check(self, source: Source) -> None:
+        """Refuse a source that is not the one this index was made of.
+
+        Raises:
+            SourceError: its size or its first bytes differ.
+        """
+        size, digest = source.fingerprint()
+        if size != self.source_size:
+            what = f"it has {size} bytes, the indexed file had {self.source_size}"
+        elif digest != self.source_hash:
+            what = "it has the same size but other contents"
+        else:
+            return
+        raise SourceError(f"{source.name}: is not the file this index was made of: {what}; build the index again")
+
+
+__all__ = ["NO_PTS", "REFERENCE", "RESET", "SHOWN", "START", "FrameIndex"]

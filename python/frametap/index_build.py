@@ -1,0 +1,214 @@
+"""How an index is made: by packet headers where they prove it right, by decoding once where they cannot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import av.error
+import numpy as np
+from numpy.typing import NDArray
+
+from frametap._core import IRREGULAR, PARSED, REFERENCE, RESET, SHOWN, START, UNKNOWN_ORDER, PacketParser
+from frametap.container import Container
+from frametap.errors import DecodeError
+from frametap.index import NO_PTS, FrameIndex
+from frametap.source import Source
+
+# Inter-coded codecs whose headers we do not read, but whose keyframes are intra pictures without leading pictures.
+_CODECS_WITH_SAFE_KEYFRAMES = frozenset(
+    {"theora", "vp6", "vp6f", "vp6a", "flv1", "h263", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "msmpeg4", "wmv1", "wmv2"}
+)
+# Codecs whose output order the headers tell (picture order count); elsewhere only timestamps do.
+_CODECS_WITH_PICTURE_ORDER = frozenset({"h264", "hevc"})
+# Codecs without reordering: pictures are shown in the order they are decoded.
+_CODECS_IN_DECODE_ORDER = frozenset({"vp8", "vp9", "av1", "mjpeg", "prores"})
+# The deepest reordering any codec allows (H.264 MaxDpbFrames).
+_MAX_REORDER = 16
+
+Numbers: TypeAlias = NDArray[np.int64]
+
+
+@dataclass
+class Scan:
+    """The packets of a stream in decode order, as the container and the codec headers describe them."""
+
+    pts: list[int] = field(default_factory=list)
+    duration: list[int] = field(default_factory=list)
+    position: list[int] = field(default_factory=list)
+    size: list[int] = field(default_factory=list)
+    keyframe: list[bool] = field(default_factory=list)
+    discarded: list[bool] = field(default_factory=list)
+    flags: list[int] = field(default_factory=list)
+    order: list[int] = field(default_factory=list)
+    damaged: bool = False
+
+
+def build_index(source: Source) -> FrameIndex:
+    """Index a source; the one entry of this module."""
+    container = Container(source)
+    try:
+        scan = scan_packets(container)
+        frames = frames_by_headers(scan, container)
+        strict = container.codec == "h264" and frames is not None and _reorder_depth(frames) > container.reorder_depth
+        if frames is None or strict:
+            return _build(source, container, scan, _frames_by_decoding(source), "decode", strict)
+        return _build(source, container, scan, frames, "headers", False)
+    finally:
+        container.close()
+
+
+def scan_packets(container: Container) -> Scan:
+    """Read every packet and its headers; a damaged container ends the scan early."""
+    scan = Scan()
+    try:
+        parser = PacketParser(container.codec, container.extradata)
+    except ValueError:
+        parser = None
+    try:
+        for packet in container.packets():
+            scan.pts.append(NO_PTS if packet.pts is None else packet.pts)
+            scan.duration.append(packet.duration or 0)
+            scan.position.append(-1 if packet.pos is None else packet.pos)
+            scan.size.append(packet.size)
+            scan.keyframe.append(packet.is_keyframe)
+            scan.discarded.append(packet.is_discard)
+            scan.damaged = scan.damaged or packet.is_corrupt
+            flags, order = parser.parse(packet) if parser else (0, UNKNOWN_ORDER)
+            scan.flags.append(flags)
+            scan.order.append(order)
+    except DecodeError:
+        scan.damaged = True
+    return scan
+
+
+def frames_by_headers(scan: Scan, container: Container) -> Numbers | None:
+    """Return the packet number of each frame in presentation order, or None where headers do not prove it."""
+    flags = np.array(scan.flags, dtype=np.int64)
+    if scan.damaged or not len(flags) or not (flags & PARSED).all() or (flags & IRREGULAR).any() or not flags[0] & START:
+        return None
+    shown = np.flatnonzero(flags & SHOWN)
+    if not len(shown):
+        return None
+    pts = np.array(scan.pts)[shown]
+    by_order = _sort_by_picture_order(scan, flags, shown, container.codec)
+    if (pts == NO_PTS).any():
+        frames = by_order
+        if frames is not None and (np.diff(_known(np.array(scan.pts)[frames])) <= 0).any():
+            return None
+    else:
+        frames = shown[np.argsort(pts, kind="stable")]
+        if len(np.unique(pts)) != len(pts) or (by_order is not None and (frames != by_order).any()):
+            return None
+    # Pictures shown before the very first keyframe cannot be decoded in full; what a decoder does with them varies.
+    if frames is None or frames[0] != shown[0]:
+        return None
+    return frames[~np.array(scan.discarded)[frames]]
+
+
+def _sort_by_picture_order(scan: Scan, flags: Numbers, shown: Numbers, codec: str) -> Numbers | None:
+    """Return the shown packets in the output order that the codec's headers define, None where they define none."""
+    if codec in _CODECS_IN_DECODE_ORDER:
+        return shown
+    order = np.array(scan.order, dtype=np.int64)
+    if codec not in _CODECS_WITH_PICTURE_ORDER or (order[shown] == UNKNOWN_ORDER).any():
+        return None
+    sequence = np.cumsum((flags & RESET) != 0)
+    return shown[np.lexsort((order[shown], sequence[shown]))]
+
+
+def _known(pts: Numbers) -> Numbers:
+    return pts[pts != NO_PTS]
+
+
+def _reorder_depth(frames: Numbers) -> int:
+    """Return how many pictures must be held back to bring these packets into presentation order."""
+    rank = np.argsort(np.argsort(frames))  # packets are dense up to hidden ones: rank in decode order of each frame
+    by_decode = np.empty_like(rank)
+    by_decode[rank] = np.arange(len(rank))
+    waiting = np.zeros(len(rank), dtype=np.int64)
+    for back in range(1, min(len(rank), 2 * _MAX_REORDER)):
+        waiting[back:] += by_decode[:-back] > by_decode[back:]
+    return int(waiting.max(initial=0))
+
+
+def _frames_by_decoding(source: Source) -> Numbers:
+    """Decode the whole source once, errors and all, and note which packet each frame comes from."""
+    container = Container(source)
+    frames: list[int] = []
+    try:
+        packets = enumerate(container.packets())
+        while True:
+            try:
+                number, packet = next(packets)
+            except (StopIteration, DecodeError):
+                break
+            packet.pts, packet.dts = number, None
+            frames += _numbers_decoded(container, packet)
+        frames += _numbers_decoded(container, None)
+    finally:
+        container.close()
+    if not frames:
+        raise DecodeError(f"{source.name}: none of its packets can be decoded; the file is damaged, encrypted or empty")
+    return np.array(frames, dtype=np.int64)
+
+
+def _numbers_decoded(container: Container, packet: av.Packet | None) -> list[int]:
+    try:
+        return [picture.pts for picture in container.decode(packet) if picture.pts is not None]
+    except av.error.FFmpegError:
+        return []
+
+
+def _build(source: Source, container: Container, scan: Scan, frames: Numbers, method: str, strict: bool) -> FrameIndex:
+    size, digest = source.fingerprint()
+    pts = np.array(scan.pts, dtype=np.int64)
+    duration = np.array(scan.duration, dtype=np.int64)
+    fallback = max(1, round(1 / ((container.average_fps or 25.0) * container.time_base)))
+    _fill_missing_pts(pts, duration, frames, fallback)
+    span = (int(pts[frames[-1]]) - int(pts[frames[0]])) * float(container.time_base)
+    return FrameIndex(
+        codec=container.codec,
+        time_base=container.time_base,
+        stream_index=container.stream.index,
+        average_fps=(len(frames) - 1) / span if span > 0 else container.average_fps,
+        method=method,
+        strict_output=strict,
+        source_size=size,
+        source_hash=digest,
+        packet_pts=pts,
+        packet_duration=duration.clip(0, np.iinfo(np.int32).max).astype(np.int32),
+        packet_position=np.array(scan.position, dtype=np.int64),
+        packet_size=np.array(scan.size, dtype=np.int32),
+        packet_flags=_packet_flags(scan, container.codec),
+        decode_order=frames.astype(np.int32),
+    )
+
+
+def _fill_missing_pts(pts: Numbers, duration: Numbers, frames: Numbers, fallback: int) -> None:
+    """Give frames without a timestamp the one that follows from the frame before and its duration."""
+    if not (pts[frames] == NO_PTS).any():
+        return
+    known = np.flatnonzero(pts[frames] != NO_PTS)
+    lead = int(known[0]) if len(known) else 0
+    step = int(duration[frames[0]]) or fallback
+    previous = int(pts[frames[lead]]) - (lead + 1) * step if len(known) else -step
+    for packet in frames:
+        if pts[packet] == NO_PTS:
+            pts[packet] = previous + step
+        previous, step = int(pts[packet]), int(duration[packet]) or fallback
+
+
+def _packet_flags(scan: Scan, codec: str) -> NDArray[np.uint8]:
+    """Return START, RESET, REFERENCE and SHOWN per packet, trusting the container only for codecs known to be safe."""
+    flags = np.array(scan.flags, dtype=np.int64)
+    keyframe = np.array(scan.keyframe)
+    unread = (flags & PARSED) == 0
+    flags[unread] = SHOWN | REFERENCE
+    if codec in _CODECS_WITH_SAFE_KEYFRAMES:
+        flags[unread & keyframe] |= START | RESET
+    # With two pictures in a packet, or half of one, the decoder's own history decides what a packet yields.
+    if codec == "mpeg4" and (flags & IRREGULAR).any():
+        flags &= ~START
+    flags[0] |= START | RESET
+    return (flags & (START | RESET | REFERENCE | SHOWN)).astype(np.uint8)

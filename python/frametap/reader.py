@@ -1,0 +1,341 @@
+"""`VideoReader`, and the one-call functions `open`, `sample` and `probe`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from types import TracebackType
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frametap import output
+from frametap.batch import Frame, FrameBatch
+from frametap.container import Container, video_info
+from frametap.engines.base import Destination, Engine, OnError, Report
+from frametap.engines.select import check_device, create_engine
+from frametap.errors import DecodeError, SourceError
+from frametap.index import FrameIndex
+from frametap.info import VideoInfo
+from frametap.plan import Plan
+from frametap.sampler import Sampler, Uniform
+from frametap.source import Source, SourceLike
+from frametap.transform import Transform
+
+_ON_ERROR = ("raise", "skip", "repeat", "black")
+
+
+class VideoReader:
+    """One opened video: index it like a list of frames, sample it, or stream it in batches.
+
+    Frame numbers count the frames a player shows, in presentation order; `len(video)` is exact. Times are the container's.
+    Decoders are kept between calls. Use it from one thread at a time; it survives a fork (the child opens its own files).
+
+    Args:
+        source: path, bytes, or seekable binary file object (which must stay open).
+        device: "cpu" or "auto"; "cuda" is not there yet.
+        transform: what to make of the pictures.
+        index: a `FrameIndex` of this very source, or the path of a saved one; built on first use when None.
+        threads: cores to use; default: all this process may use, one inside a DataLoader worker.
+        engine: force an engine by name.
+
+    Raises:
+        SourceError: it cannot be opened, or the index is of another file.
+        DeviceError: the device cannot be used.
+
+    Example:
+        >>> import frametap as ft
+        >>> with ft.open("talk.mp4", transform=ft.Transform(size=224)) as video:
+        ...     last = video[-1]
+        ...     clip = video[0:20:5]
+        >>> clip.indices.tolist()
+        [0, 5, 10, 15]
+    """
+
+    def __init__(
+        self,
+        source: SourceLike,
+        *,
+        device: str = "auto",
+        transform: Transform | None = None,
+        index: FrameIndex | str | os.PathLike[str] | None = None,
+        threads: int | None = None,
+        engine: str | None = None,
+    ) -> None:
+        check_device(device, engine)
+        self.source = Source.of(source)
+        self.transform = Transform() if transform is None else transform
+        if not isinstance(self.transform, Transform):
+            raise TypeError(f"transform must be a frametap.Transform, got {type(transform).__name__}")
+        started = time.perf_counter()
+        if index is None:
+            self.index = FrameIndex.build(self.source)
+        else:
+            self.index = index if isinstance(index, FrameIndex) else FrameIndex.load(index)
+            self.index.check(self.source)
+        self._index_milliseconds = (time.perf_counter() - started) * 1e3
+        self._engine: Engine | None = create_engine(self.source, self.index, device, engine, threads)
+        self._info: VideoInfo | None = None
+
+    def __enter__(self) -> VideoReader:
+        """Return itself; the end of the block closes it."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the reader."""
+        self.close()
+
+    def close(self) -> None:
+        """Free decoders and files; reading afterwards is a SourceError."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def __repr__(self) -> str:
+        return f"VideoReader({self.source.name!r}, {len(self.index)} frames)"
+
+    @property
+    def info(self) -> VideoInfo:
+        """What headers and the first picture say, with the exact number of frames."""
+        if self._info is None:
+            self._info = replace(probe(self.source), num_frames=len(self.index))
+        return self._info
+
+    def __len__(self) -> int:
+        """Return the exact number of frames."""
+        return len(self.index)
+
+    @overload
+    def __getitem__(self, key: int) -> Frame: ...
+    @overload
+    def __getitem__(self, key: slice) -> FrameBatch: ...
+    def __getitem__(self, key: int | slice) -> Frame | FrameBatch:
+        """Return one frame by number (negative: from the end), or a batch for a slice.
+
+        Raises:
+            IndexError: there is no such frame.
+            DecodeError: it is damaged.
+        """
+        if isinstance(key, slice):
+            return self.frames_at(range(*key.indices(len(self))))
+        return self.frames_at([_as_index(key)])[0]
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield every frame in presentation order, holding one at a time."""
+        return (frame for batch in self.batches(1) for frame in batch)
+
+    def frames_at(self, frames: Sequence[int] | NDArray[np.integer[Any]] | range) -> FrameBatch:
+        """Return frames by number: order and duplicates are kept, negative numbers count from the end.
+
+        Raises:
+            IndexError: a number outside the video.
+            DecodeError: a frame is damaged.
+        """
+        return self._fetch(Plan.of(self.index, [_as_index(frame) for frame in frames]))
+
+    def frames_played_at(self, seconds: Sequence[float] | NDArray[np.floating[Any]] | float) -> FrameBatch:
+        """Return the frames on screen at the given container times: for each the last frame with pts <= t.
+
+        Raises:
+            IndexError: a time before the first frame, or at or after the end.
+            DecodeError: a frame is damaged.
+        """
+        return self._fetch(Plan.of(self.index, self.index.played_at(seconds)))
+
+    def plan(self, sampler: Sampler) -> Plan:
+        """Return what `sample(sampler)` would decode, without decoding; print it."""
+        return Plan.of(self.index, sampler(self.index))
+
+    def sample(self, sampler: Sampler, *, out: Any = None, on_error: OnError = "raise") -> FrameBatch:
+        """Return the frames a sampler chooses, as one batch.
+
+        Args:
+            sampler: e.g. `Uniform(32)`.
+            out: a tensor of exactly the batch's shape and dtype to write into.
+            on_error: what to do about frames that cannot be decoded: "raise", "skip" them, "repeat" the last good one,
+                or put "black" in their place; `batch.ok` tells which.
+
+        Raises:
+            DecodeError: a frame is damaged and `on_error` is "raise", or none can be decoded.
+            ValueError: the sampler's window is empty, or `out` does not fit.
+        """
+        return self._fetch(self.plan(sampler), out=out, on_error=on_error)
+
+    def batches(self, size: int, sampler: Sampler | None = None, *, on_error: OnError = "raise") -> Iterator[FrameBatch]:
+        """Yield all frames, or those a sampler chooses, in batches of `size`; the last may be shorter.
+
+        Memory does not grow with the length of the video: one batch and what the decoder needs.
+        """
+        if size < 1:
+            raise ValueError(f"a batch holds at least one frame, got size={size}")
+        frames = np.arange(len(self)) if sampler is None else sampler(self.index)
+        _check_on_error(on_error)
+        if len(frames) > 1 and (np.diff(frames) <= 0).any():
+            return (
+                self._fetch(Plan.of(self.index, frames[i : i + size]), on_error=on_error) for i in range(0, len(frames), size)
+            )
+        return self._stream(Plan.of(self.index, frames), size, on_error)
+
+    def _stream(self, plan: Plan, size: int, on_error: OnError) -> Iterator[FrameBatch]:
+        engine = self._open_engine()
+        pictures = engine.stream(plan)
+        for begin in range(0, len(plan.frames), size):
+            report = Report(engine.name, engine.why)
+            started = time.perf_counter()
+            destination = Destination(plan.frames[begin : begin + size], self.transform, output.allocate)
+            for frame, picture, decoder in islice(pictures, len(destination.frames)):
+                if decoder is None:
+                    destination.fail([frame], picture)
+                    if on_error == "raise":
+                        raise picture
+                else:
+                    decoder.convert(frame, picture, destination)
+                    report.add(mapped=1)
+            report.milliseconds["total"] = (time.perf_counter() - started) * 1e3
+            yield self._batch(destination, report, on_error)
+
+    def _fetch(self, plan: Plan, *, out: Any = None, on_error: OnError = "raise") -> FrameBatch:
+        engine = self._open_engine()
+        _check_on_error(on_error)
+        report = Report(engine.name, engine.why, skipped=len(self.index.packet_pts) - plan.packets)
+        report.milliseconds["index"] = self._index_milliseconds
+        started = time.perf_counter()
+
+        def allocate(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
+            return output.allocate(shape, dtype) if out is None else output.adopt(out, shape, dtype)
+
+        destination = Destination(plan.frames, self.transform, allocate)
+        if len(plan.frames) == 0:
+            destination.converter(self._nominal_format())
+        engine.run(plan, destination, report)
+        report.milliseconds["total"] = (time.perf_counter() - started) * 1e3
+        return self._batch(destination, report, on_error)
+
+    def _batch(self, destination: Destination, report: Report, on_error: OnError) -> FrameBatch:
+        ok = destination.finish(on_error)
+        data, frames = destination.data, destination.frames
+        assert data is not None
+        if on_error == "skip" and not ok.all():
+            data, frames = data[ok], frames[ok]
+        failures = destination.failures
+        return FrameBatch(
+            data,
+            self.transform.dtype,
+            frames,
+            self.index.pts_seconds[frames],
+            self.index.duration_seconds[frames],
+            ok,
+            report,
+            failures[min(failures)] if failures else None,
+        )
+
+    def _nominal_format(self) -> Any:
+        from frametap.geometry import PictureFormat
+
+        info = self.info
+        return PictureFormat("gray", info.width, info.height, "unspecified", True)
+
+    def _open_engine(self) -> Engine:
+        if self._engine is None:
+            raise SourceError(f"{self.source.name}: the reader is closed; open the video again")
+        return self._engine
+
+
+def _as_index(frame: Any) -> int:
+    try:
+        return int(frame.__index__())
+    except AttributeError:
+        raise TypeError(f"frame numbers are integers, got {frame!r}; for times use frames_played_at") from None
+
+
+def _check_on_error(on_error: str) -> None:
+    if on_error not in _ON_ERROR:
+        raise ValueError(f"on_error must be one of {', '.join(_ON_ERROR)}, got {on_error!r}")
+
+
+def open(  # noqa: A001 - the name users expect, as in PyAV and gzip
+    source: SourceLike,
+    *,
+    device: str = "auto",
+    transform: Transform | None = None,
+    index: FrameIndex | str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    engine: str | None = None,
+) -> VideoReader:
+    """Open a video for reading; see `VideoReader` for arguments, errors and an example."""
+    return VideoReader(source, device=device, transform=transform, index=index, threads=threads, engine=engine)
+
+
+def probe(source: SourceLike) -> VideoInfo:
+    """Return what a video's headers and its first picture say, without scanning the file.
+
+    Raises:
+        SourceError: not a video.
+        DecodeError: no picture of it can be decoded.
+
+    Example:
+        >>> import frametap as ft
+        >>> info = ft.probe("talk.mp4")
+        >>> info.width, info.height, info.codec
+        (320, 240, 'h264')
+    """
+    container = Container(Source.of(source))
+    try:
+        return video_info(container, container.first_picture())
+    finally:
+        container.close()
+
+
+def sample(
+    source: SourceLike,
+    sampler: Sampler = Uniform(32),  # noqa: B008 - samplers are frozen values
+    transform: Transform | None = None,
+    *,
+    device: str = "auto",
+    stream: Any = None,
+    out: Any = None,
+    threads: int | None = None,
+    engine: str | None = None,
+    on_error: OnError = "raise",
+    index: FrameIndex | str | os.PathLike[str] | None = None,
+) -> FrameBatch:
+    """Sample one video: open it, decode what the sampler wants, convert, close.
+
+    Args:
+        source: path, bytes, or seekable binary file object.
+        sampler: which frames.
+        transform: what to make of them.
+        device: "cpu" or "auto".
+        stream: the CUDA stream to work on; only with a CUDA device.
+        out: a tensor of exactly the batch's shape and dtype to write into.
+        threads: cores to use; default: all this process may use.
+        engine: force an engine by name.
+        on_error: "raise", "skip", "repeat" or "black", per frame that cannot be decoded; see `FrameBatch.ok`.
+        index: a `FrameIndex` of this source, or the path of a saved one.
+
+    Returns:
+        `FrameBatch` of shape (N, C, H, W) or (N, H, W, C).
+
+    Raises:
+        SourceError: it cannot be opened as a video.
+        DecodeError: a wanted frame is damaged.
+        UnsupportedError: a pixel format or colour matrix without a conversion.
+        DeviceError: the device cannot be used.
+
+    Example:
+        >>> import frametap as ft
+        >>> batch = ft.sample("talk.mp4", ft.Rate(2, max_frames=64), ft.Transform(size=(336, 336)))
+        >>> batch.shape[1:]
+        (3, 336, 336)
+    """
+    with VideoReader(source, device=device, transform=transform, index=index, threads=threads, engine=engine) as video:
+        if stream is not None:
+            raise ValueError("stream is for CUDA devices; a batch on the CPU is complete when sample returns")
+        return video.sample(sampler, out=out, on_error=on_error)
+
+
+__all__ = ["DecodeError", "VideoReader", "open", "probe", "sample"]

@@ -1,0 +1,159 @@
+"""Where the bytes of a video come from: a path, bytes, or a binary file object, read in place and never slurped."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+from frametap.errors import SourceError
+
+SourceLike: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Source"
+
+# Enough to tell two files apart that have the same size: container headers differ within their first blocks.
+_FINGERPRINT_BYTES = 64 * 1024
+
+
+class Source(ABC):
+    """One video's bytes, readable at any offset by several threads at once.
+
+    `name` is what error messages call it. `Source.of` turns whatever a user passes into one.
+    """
+
+    name: str
+
+    @staticmethod
+    def of(source: SourceLike) -> Source:
+        """Wrap a path, bytes-like object or seekable binary file object.
+
+        Raises:
+            SourceError: the path does not exist, is a directory, or the object cannot be read as a file.
+        """
+        if isinstance(source, Source):
+            return source
+        if isinstance(source, (str, os.PathLike)):
+            return PathSource(os.fspath(source))
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            return BytesSource(source)
+        if all(hasattr(source, method) for method in ("read", "seek", "tell")):
+            return FileSource(source)
+        raise SourceError(
+            f"cannot read a video from {type(source).__name__!r}: pass a path, bytes, or a seekable binary file object"
+        )
+
+    @abstractmethod
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset`; fewer only at the end of the source."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Length in bytes."""
+
+    def av_input(self) -> Any:
+        """Return what `av.open` reads: a path, or a file object with a position of its own."""
+        return Cursor(self)
+
+    def fingerprint(self) -> tuple[int, str]:
+        """Return (size, hash of the first bytes): what an index remembers of the file it was made of."""
+        return self.size, hashlib.blake2b(self.read_at(0, _FINGERPRINT_BYTES), digest_size=16).hexdigest()
+
+
+class PathSource(Source):
+    """A file on disk; FFmpeg opens it by name, so its own file layer does the reading."""
+
+    def __init__(self, path: str) -> None:
+        self.name = path
+        if not Path(path).exists():
+            raise SourceError(f"{path}: no such file; check the path (it is relative to {Path.cwd()})")
+        if Path(path).is_dir():
+            raise SourceError(f"{path}: is a directory, not a video; use `frametap index` or list its files yourself")
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        try:
+            with Path(self.name).open("rb") as file:
+                file.seek(offset)
+                return file.read(size)
+        except OSError as error:
+            raise SourceError(f"{self.name}: cannot be read: {error.strerror}") from error
+
+    @property
+    def size(self) -> int:
+        return Path(self.name).stat().st_size
+
+    def av_input(self) -> str:
+        # The prefix keeps FFmpeg from reading "a:b.mp4" as a protocol called "a".
+        return "file:" + self.name
+
+
+class BytesSource(Source):
+    """A video held in memory; it is not copied."""
+
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self._data = memoryview(data).cast("B")
+        self.name = f"<{len(self._data)} bytes>"
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return bytes(self._data[offset : offset + size])
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+
+class FileSource(Source):
+    """A user's open file object: read lazily, under a lock, because it has a single position that all threads share."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.name = f"<{getattr(file, 'name', type(file).__name__)}>"
+        self._file = file
+        self._lock = threading.Lock()
+        try:
+            file.seek(0, os.SEEK_END)
+            self._size = file.tell()
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{self.name}: not a seekable open file: {error}") from error
+        if not isinstance(self.read_at(0, 1), bytes):
+            raise SourceError(f"{self.name}: read() returns text; open the file in binary mode ('rb')")
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.read(size)
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+
+class Cursor(io.RawIOBase):
+    """A file object over a `Source` with a position of its own, so that each demuxer can have one."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:
+            size = max(0, self._source.size - self._position)
+        data = self._source.read_at(self._position, size)
+        self._position += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._source.size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position

@@ -1,0 +1,33 @@
+"""Shared fixtures: clips made for the session, and the optional corpus of third-party files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from clips import ClipLibrary
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> ClipLibrary:
+    """Paths of small clips by name (see clips.CLIPS), encoded on first use."""
+    return ClipLibrary(tmp_path_factory.mktemp("clips"))
+
+
+def find_corpus() -> Path | None:
+    """Return the folder of the corpus: $FRAMETAP_CORPUS, else ../shared/corpus beside the checkout, else None."""
+    named = os.environ.get("FRAMETAP_CORPUS")
+    folder = Path(named) if named else ROOT.parent / "shared" / "corpus"
+    return folder if (folder / "CATALOG.tsv").is_file() else None
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """Folder of the corpus; a test that needs it is skipped, and counted, where it is absent."""
+    folder = find_corpus()
+    if folder is None:
+        pytest.skip("corpus absent (set FRAMETAP_CORPUS to a folder with CATALOG.tsv)")
+    return folder
