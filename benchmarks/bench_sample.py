@@ -8,6 +8,7 @@ from typing import Any
 import frametap as ft
 import pytest
 from clips import Clip, encode
+from frametap.sampler import Sampler
 
 FRAMES = 120
 
@@ -21,7 +22,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("sampler", [ft.Uniform(8), ft.Every(1), ft.Keyframes()], ids=repr)
-def test_sample(benchmark: Any, video: Path, sampler: ft.Sampler) -> None:
+def test_sample(benchmark: Any, video: Path, sampler: Sampler) -> None:
     """Open, index, decode, convert: what a data loader does per file."""
     batch = benchmark(ft.sample, video, sampler, ft.Transform(size=224), device="cpu")
     benchmark.extra_info["decoded"] = batch.report.decoded
@@ -36,8 +37,8 @@ def test_all_frames(benchmark: Any, video: Path) -> None:
 
 
 @pytest.mark.parametrize("filter", ["bilinear", "bicubic", "area", "nearest"])
-def test_filter(benchmark: Any, video: Path, filter: str) -> None:
-    """One frame, all filters: the difference is the conversion."""
+def test_one_keyframe(benchmark: Any, video: Path, filter: str) -> None:
+    """Open reader, one picture to decode: what is left is overhead and conversion."""
     transform = ft.Transform(size=224, filter=filter)
     with ft.open(video, device="cpu", transform=transform) as reader:
         benchmark(reader.frames_at, [0])

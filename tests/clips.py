@@ -35,13 +35,9 @@ class Clip:
     pix_fmt: str = "yuv420p"
     options: Mapping[str, str] = field(default_factory=dict)  # of the encoder
     muxer: Mapping[str, str] = field(default_factory=dict)  # movflags and the like
-    durations: Sequence[int] = (
-        1,
-    )  # of the frames, in units of 1/fps, repeated: more than one value makes it VFR
+    durations: Sequence[int] = (1,)  # of the frames, in 1/fps, repeated: several make it VFR
     start_seconds: float = 0.0
-    color: Mapping[str, int] = field(
-        default_factory=dict
-    )  # color_range, colorspace, ...: CodecContext attributes
+    color: Mapping[str, int] = field(default_factory=dict)  # CodecContext attributes
     matrix: tuple[int, ...] | None = None  # a b c d of the display matrix, each -1, 0 or 1
     hide_seconds: float = 0.0  # cut by the edit list
     keep_bytes: float = 1.0  # truncate the file to this part of its size
@@ -73,6 +69,7 @@ def _h264(**changes: object) -> Clip:
 
 
 CLIPS: dict[str, Clip] = {
+    "talk": _h264(size=(320, 240), encoded=96, frames=96),  # the one that documents speak of
     # One of each codec; several keyframe intervals, B-frames where the codec has them.
     "h264": _h264(),
     "hevc": Clip("libx265", options=_X265),
@@ -202,9 +199,8 @@ def _patch(path: Path, clip: Clip) -> None:
         struct.pack_into(">9i", data, at, a, b, 0, c, d, 0, 0, 0, 1 << 30)
     if clip.hide_seconds:
         (timescale,) = struct.unpack_from(">I", data, data.index(b"mdhd") + 4 + 12)
-        media_time = (
-            data.index(b"elst") + 4 + 8 + 4
-        )  # one entry: segment duration, media time, rate
+        # One entry: segment duration, media time, rate.
+        media_time = data.index(b"elst") + 4 + 8 + 4
         (start,) = struct.unpack_from(">i", data, media_time)
         struct.pack_into(">i", data, media_time, start + round(clip.hide_seconds * timescale))
     path.write_bytes(data[: int(len(data) * clip.keep_bytes)])

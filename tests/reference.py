@@ -357,8 +357,7 @@ def pad(picture: Float, job: Conversion) -> Float:
     fill = np.array(job.fill, np.float64).reshape(3, 1, 1)
     if job.color == "gray":
         fill = np.floor(gray_of_rgb(fill) + 0.5)
-    width, height = job.canvas
-    canvas = np.tile(fill, (1, height, width))
+    canvas = np.tile(fill, (1, *job.canvas[::-1]))
     x, y = job.offset
     canvas[:, y : y + picture.shape[1], x : x + picture.shape[2]] = picture
     return canvas

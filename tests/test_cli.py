@@ -26,6 +26,11 @@ def talk(tmp_path: Path, clips: ClipLibrary, monkeypatch: pytest.MonkeyPatch) ->
     return Path(shutil.copy(clips["h264"], tmp_path / "talk.mp4"))
 
 
+def picture(path: Path | str) -> Image.Image:
+    with Image.open(path) as opened:
+        return opened.copy()
+
+
 def run(*arguments: object) -> int:
     """Run the command in this process and return its exit code."""
     with pytest.raises(SystemExit) as stopped:
@@ -101,9 +106,9 @@ def test_safetensors_package_reads_ours(talk: Path) -> None:
 def test_sample_writes_pictures(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("sample", talk, "-o", "still.png", "--at", "1.0") == 0
     exact = ft.sample(talk, ft.At([1.0]), ft.Transform(layout="NHWC")).numpy()[0]
-    np.testing.assert_array_equal(np.asarray(Image.open("still.png")), exact)
+    np.testing.assert_array_equal(np.asarray(picture("still.png")), exact)
     assert run("sample", talk, "-o", "f.png", "--indices", "3,7", "--color", "gray") == 0
-    assert Image.open("f_000003.png").mode == Image.open("f_000007.png").mode == "L"
+    assert picture("f_000003.png").mode == picture("f_000007.png").mode == "L"
     capsys.readouterr()
     assert run("sample", talk, "-o", "f.png", "--dtype", "float32") == 2
     assert "PNG holds uint8" in capsys.readouterr().err
@@ -187,6 +192,8 @@ def test_wrong_use_exits_2(
         (["plan", "notes.txt"], "notes.txt"),
         (["index", "empty"], "no video files below"),
         (["sheet", "talk.mp4", "--device", "cuda"], "error: "),
+        (["sample", "talk.mp4", "-o", "notes.txt/x.npy"], "notes.txt"),
+        (["sample", "talk.mp4", "-o", "x.npy", "--start", 50], "widen the window"),
     ],
 )
 def test_refusals_are_one_line(
@@ -204,16 +211,16 @@ def test_refusals_are_one_line(
 def test_sheet(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("sheet", talk, "-n", 6, "--tile", 120, "--columns", 3) == 0
     assert capsys.readouterr().out.strip() == "talk.mp4.sheet.png"
-    picture = Image.open("talk.mp4.sheet.png")
-    assert picture.mode == "RGB"
-    assert picture.width == 2 * 24 + 3 * 120 + 2 * 10
-    middle = np.asarray(picture)[picture.height // 2 :, picture.width // 2]
+    sheet = picture("talk.mp4.sheet.png")
+    assert sheet.mode == "RGB"
+    assert sheet.width == 2 * 24 + 3 * 120 + 2 * 10
+    middle = np.asarray(sheet)[sheet.height // 2 :, sheet.width // 2]
     assert middle.std() > 5  # there are pictures on it
 
 
 def test_sheet_turns_rotated_video(talk: Path, clips: ClipLibrary) -> None:
     assert run("sheet", clips["rotate90"], "-o", "turned.png", "-n", 1, "--tile", 160) == 0
-    assert Image.open("turned.png").width == 120 + 2 * 24
+    assert picture("turned.png").width == 120 + 2 * 24
 
 
 def test_plan(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -288,7 +295,7 @@ def test_demo_with_a_clip_of_ones_own(talk: Path, capsys: pytest.CaptureFixture[
         "pictures decoded",
     ):
         assert row in printed
-    assert Image.open("sheets/demo.png").width > 320
+    assert picture("sheets/demo.png").width > 320
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,8 @@ void register_bitstream(py::module_& m) {
             return py::make_tuple(info.flags, info.order);
           },
           py::arg("packet"), "The packet's (flags, output order); flags without PARSED say nothing.")
+      .def_property_readonly("needs_first_packet", &PacketParser::needs_first_packet)
+      .def_property_readonly("parameter_sets_changed", &PacketParser::parameter_sets_changed)
       .def_property_readonly("chroma_sample_loc_type", &PacketParser::chroma_sample_loc_type);
   m.attr("PARSED") = static_cast<unsigned>(kParsed);
   m.attr("START") = static_cast<int>(kStart);

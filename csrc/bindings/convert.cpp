@@ -16,14 +16,12 @@ namespace py = pybind11;
 namespace frametap {
 namespace {
 
-
 Converter make_converter(std::string pixel_format, int width, int height, std::string matrix, bool full_range,
-                         std::string chroma_location, std::tuple<int, int, int, int> crop,
-                         std::tuple<int, int> grid, std::tuple<int, int, int, int> window, std::string filter,
-                         bool antialias, bool transpose, bool flip_x, bool flip_y, std::tuple<int, int> canvas,
-                         std::tuple<int, int> offset, std::tuple<int, int, int> fill, std::string color,
-                         std::string layout, std::string dtype, std::tuple<double, double, double> mean,
-                         std::tuple<double, double, double> std_) {
+                         std::string chroma_location, std::tuple<int, int, int, int> crop, std::tuple<int, int> grid,
+                         std::tuple<int, int, int, int> window, std::string filter, bool antialias, bool transpose,
+                         bool flip_x, bool flip_y, std::tuple<int, int> canvas, std::tuple<int, int> offset,
+                         std::tuple<int, int, int> fill, std::string color, std::string layout, std::string dtype,
+                         std::tuple<double, double, double> mean, std::tuple<double, double, double> std_) {
   ConvertParams p;
   p.pixel_format = std::move(pixel_format);
   p.width = width;
@@ -77,7 +75,8 @@ std::vector<std::string> cpu_isas() {
 
 constexpr const char* kConverterDoc =
     "Turns one decoded picture into one slot of a batch: crop, resample, colour, normalise, store.\n\n"
-    "Built once per set of numbers (frametap.transform.ConvertParams) and reused for every frame. convert() may run in any\n"
+    "Built once per set of numbers (frametap.transform.ConvertParams) and reused for every frame. convert() may run in "
+    "any\n"
     "number of threads at once: each call borrows its own scratch rows, and none of them holds the GIL.";
 
 constexpr const char* kConvertDoc =
@@ -90,15 +89,17 @@ constexpr const char* kConvertDoc =
 void register_convert(py::module_& m) {
   using py::arg;
   py::class_<Converter>(m, "Converter", kConverterDoc)
-      .def(py::init(&make_converter), py::kw_only(), arg("pixel_format"), arg("width"), arg("height"), arg("matrix"),
-           arg("full_range"), arg("chroma_location"), arg("crop"), arg("grid"), arg("window"), arg("filter"),
-           arg("antialias"), arg("transpose"), arg("flip_x"), arg("flip_y"), arg("canvas"), arg("offset"), arg("fill"),
+      .def(py::init(&make_converter), py::kw_only(), arg("pixel_format"), arg("width").noconvert(),
+           arg("height").noconvert(), arg("matrix"), arg("full_range"), arg("chroma_location"), arg("crop").noconvert(),
+           arg("grid").noconvert(), arg("window").noconvert(), arg("filter"), arg("antialias"), arg("transpose"),
+           arg("flip_x"), arg("flip_y"), arg("canvas").noconvert(), arg("offset").noconvert(), arg("fill").noconvert(),
            arg("color"), arg("layout"), arg("dtype"), arg("mean"), arg("std"))
-      .def("convert", &convert, arg("planes"), arg("out"), kConvertDoc)
+      .def("convert", &convert, arg("planes").noconvert(), arg("out").noconvert(), kConvertDoc)
       .def_property_readonly("out_shape", &out_shape, "(C, H, W), or (H, W, C) for NHWC.")
       .def_property_readonly("plane_count", &Converter::plane_count, "How many planes convert() expects at least.");
-  m.def("cpu_isa", [] { return std::string(cpu_kernels().name); },
-        "Instruction set new converters use: the fastest this CPU has, or what FRAMETAP_CPU names.");
+  m.def(
+      "cpu_isa", [] { return std::string(cpu_kernels().name); },
+      "Instruction set new converters use: the fastest this CPU has, or what FRAMETAP_CPU names.");
   m.def("cpu_isas", &cpu_isas, "Instruction sets this CPU can run, slowest first.");
   m.def("pixel_formats", &pixel_format_names, "FFmpeg names of every pixel format Converter accepts.");
 }

@@ -85,8 +85,13 @@ py::object export_as(const py::object& owner, uintptr_t address, std::vector<int
   set_header(managed, read_only);
   managed.manager_ctx = exported.get();
   managed.deleter = release<Managed>;
-  managed.dl_tensor = {reinterpret_cast<void*>(address), device, static_cast<int32_t>(exported->shape.size()), dtype,
-                       exported->shape.data(), exported->strides.data(), 0};
+  managed.dl_tensor = {reinterpret_cast<void*>(address),
+                       device,
+                       static_cast<int32_t>(exported->shape.size()),
+                       dtype,
+                       exported->shape.data(),
+                       exported->strides.data(),
+                       0};
   PyObject* capsule = PyCapsule_New(&managed, Capsule<Managed>::kName, destroy_capsule<Managed>);
   if (capsule == nullptr) {
     throw py::error_already_set();
@@ -112,11 +117,13 @@ py::object export_dlpack(const py::object& owner, uintptr_t address, std::vector
 
 void register_dlpack(py::module_& m) {
   using py::arg;
-  m.def("export_dlpack", &export_dlpack, arg("owner"), arg("address"), arg("shape"), arg("dtype"), arg("device"),
-        arg("versioned"), arg("read_only"),
+  m.def("export_dlpack", &export_dlpack, arg("owner"), arg("address").noconvert(), arg("shape").noconvert(),
+        arg("dtype"), arg("device").noconvert(), arg("versioned"), arg("read_only"),
         "Wraps C-contiguous memory that `owner` keeps alive in a DLPack capsule, without copying.\n\n"
-        "address: of the first element. dtype: uint8, float16, bfloat16 or float32. device: DLPack's (type, id), (1, 0) for\n"
-        "host memory. versioned: DLPack 1.x (\"dltensor_versioned\") instead of the legacy \"dltensor\". The owner is released\n"
+        "address: of the first element. dtype: uint8, float16, bfloat16 or float32. device: DLPack's (type, id), (1, "
+        "0) for\n"
+        "host memory. versioned: DLPack 1.x (\"dltensor_versioned\") instead of the legacy \"dltensor\". The owner is "
+        "released\n"
         "when the consumer is done, or with the capsule if nobody consumes it.");
 }
 

@@ -1,4 +1,5 @@
-// The DLPack ABI, version 1.1 (https://dmlc.github.io/dlpack/latest/): its few structs, as every producer declares them.
+// The DLPack ABI, version 1.1 (https://dmlc.github.io/dlpack/latest/): its few structs, as every producer declares
+// them.
 #pragma once
 
 #include <cstdint>

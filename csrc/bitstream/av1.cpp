@@ -23,10 +23,14 @@ class Av1Parser final : public PacketParser {
     info.flags = kReference;
     int frames = 0;
     int shown = 0;
+    bool sequence = false;
     Obu obu;
     while (!packet.empty()) {
       if (!next_obu(packet, obu)) return {};
-      if (obu.type == kSequenceHeader) read_sequence_header(obu.payload);
+      if (obu.type == kSequenceHeader) {
+        read_sequence_header(obu.payload);
+        sequence = true;
+      }
       if (obu.type != kFrame && obu.type != kFrameHeader) continue;
       if (obu.spatial_id > 0) info.flags |= kIrregular;  // scalable: which layer is output is the decoder's choice
       BitReader in(obu.payload);
@@ -34,7 +38,8 @@ class Av1Parser final : public PacketParser {
       const std::uint32_t type = reduced_still_ || existing ? 0 : in.bits(2);
       const bool visible = reduced_still_ || existing || in.flag();
       if (in.overrun()) return {};
-      if (++frames == 1 && type == 0 && visible && !existing) info.flags |= kStart | kReset;
+      // A random access point has its sequence header with it (7.6.2).
+      if (++frames == 1 && type == 0 && visible && !existing && sequence) info.flags |= kStart | kReset;
       shown += visible ? 1 : 0;
     }
     if (frames == 0 || !has_sequence_) return {};

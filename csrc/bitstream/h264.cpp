@@ -2,8 +2,10 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <string_view>
 
 #include "bitstream/packet_parser.h"
+#include "bitstream/parameter_sets.h"
 
 namespace frametap {
 namespace {
@@ -17,6 +19,7 @@ struct Sps {
   int log2_max_poc_lsb = 4;
   bool frame_mbs_only = true;
   bool separate_colour_plane = false;
+  int chroma_format = 1;
   int chroma_loc = -1;
 };
 
@@ -31,7 +34,8 @@ struct Slice {
   bool first = false;
   bool field = false;
   bool bottom = false;
-  bool discards_output = false;  // an IDR picture's no_output_of_prior_pics_flag
+  bool decodable_at_start = false;  // its parameter sets are in this packet or in the extradata
+  bool discards_output = false;     // an IDR picture's no_output_of_prior_pics_flag
   std::int32_t poc_lsb = 0;
   std::int32_t delta_bottom = 0;
   int poc_type = 0;
@@ -49,6 +53,7 @@ void skip_scaling_list(BitReader& in, int size) {  // 7.3.2.1.1.1
 
 void parse_chroma_format(BitReader& in, Sps& sps) {
   const std::uint32_t chroma_format = in.ue();
+  sps.chroma_format = static_cast<int>(chroma_format);
   if (chroma_format == 3) sps.separate_colour_plane = in.flag();
   in.ue();  // bit_depth_luma_minus8
   in.ue();  // bit_depth_chroma_minus8
@@ -130,8 +135,25 @@ std::optional<Pps> parse_pps(Bytes nal, std::uint32_t& id) {  // 7.3.2.2
   return !in.overrun() && id < 256 && pps.sps_id < 32 ? std::optional<Pps>(pps) : std::nullopt;
 }
 
-// recovery_frame_cnt == 0 with exact_match_flag (D.2.8): what follows in output order is exact from this very picture on.
-bool is_exact_recovery_point(Bytes nal) {
+// What the SEI messages (7.3.2.3, annex D) of a packet say that matters here.
+struct SeiFacts {
+  bool exact_recovery_point = false;  // recovery_frame_cnt 0 and exact_match_flag: exact in output order from here on (D.2.8)
+  int x264_build = -1;                // x264 signs its streams; FFmpeg works round the faults of old builds
+};
+
+int x264_build(Bytes message) {  // user_data_unregistered (D.2.7): a UUID, then x264's text
+  constexpr std::string_view kSignature = "x264 - core ";
+  if (message.size() < 16) return -1;
+  const std::string_view text(reinterpret_cast<const char*>(message.data()) + 16, message.size() - 16);
+  if (!text.starts_with(kSignature)) return -1;
+  int build = 0;
+  for (std::size_t i = kSignature.size(); i < text.size() && text[i] >= '0' && text[i] <= '9' && build < 100000; ++i) {
+    build = build * 10 + (text[i] - '0');
+  }
+  return build;
+}
+
+void read_sei(Bytes nal, SeiFacts& facts) {
   const auto payload = rbsp(nal, 1, 4096);
   std::size_t at = 0;
   while (at + 2 <= payload.size() && payload[at] != 0x80) {
@@ -141,13 +163,14 @@ bool is_exact_recovery_point(Bytes nal) {
     if (at < payload.size()) type += payload[at++];
     while (at < payload.size() && payload[at] == 255) size += payload[at++];
     if (at < payload.size()) size += payload[at++];
-    if (type == 6 && at + size <= payload.size()) {
-      BitReader in(Bytes(payload).subspan(at, size));
-      return in.ue() == 0 && in.flag();
+    const Bytes message = Bytes(payload).subspan(at, std::min<std::size_t>(size, payload.size() - at));
+    if (type == 6 && message.size() == size) {
+      BitReader in(message);
+      facts.exact_recovery_point = in.ue() == 0 && in.flag();
     }
+    if (type == 5) facts.x264_build = x264_build(message);
     at += size;
   }
-  return false;
 }
 
 class H264Parser final : public PacketParser {
@@ -164,6 +187,8 @@ class H264Parser final : public PacketParser {
 
   PictureInfo parse(Bytes packet) override;
   int chroma_sample_loc_type() const override { return chroma_loc_; }
+  bool needs_first_packet() const override { return needs_first_packet_; }
+  bool parameter_sets_changed() const override { return sps_.changed() || pps_.changed(); }
 
  private:
   void read_avcc(Bytes extradata);  // ISO/IEC 14496-15 5.3.3.1
@@ -172,12 +197,18 @@ class H264Parser final : public PacketParser {
   std::int32_t picture_order(const Slice& slice, bool idr, bool reference);
 
   int length_size_ = 0;
-  std::array<std::optional<Sps>, 32> sps_;
-  std::array<std::optional<Pps>, 256> pps_;
+  ParameterSets<Sps, 32> sps_;
+  ParameterSets<Pps, 256> pps_;
+  std::uint64_t packet_ = 0;
   std::int32_t prev_poc_msb_ = 0;
   std::int32_t prev_poc_lsb_ = 0;
   std::int32_t decoded_ = 0;
+  // FFmpeg decodes 4:4:4 CABAC of builds before 151, and direct prediction of the very first builds, in their own way.
+  bool is_old_x264(int build) const { return build >= 0 && (build < 40 || (build < 151 && chroma_format_ == 3)); }
+
   int chroma_loc_ = -1;
+  int chroma_format_ = 1;
+  bool needs_first_packet_ = false;
   bool first_ = true;
 };
 
@@ -200,11 +231,12 @@ void H264Parser::read_parameter_set(Bytes nal) {
   std::uint32_t id = 0;
   if ((nal[0] & 31) == kSpsNal) {
     if (const auto sps = parse_sps(nal, id)) {
-      sps_[id] = sps;
+      sps_.store(id, *sps, nal, packet_);
       chroma_loc_ = sps->chroma_loc;
+      chroma_format_ = sps->chroma_format;
     }
   } else if ((nal[0] & 31) == kPpsNal) {
-    if (const auto pps = parse_pps(nal, id)) pps_[id] = pps;
+    if (const auto pps = parse_pps(nal, id)) pps_.store(id, *pps, nal, packet_);
   }
 }
 
@@ -215,9 +247,12 @@ std::optional<Slice> H264Parser::parse_slice(Bytes nal) const {  // 7.3.3
   slice.first = in.ue() == 0;
   in.ue();  // slice_type
   const std::uint32_t pps_id = in.ue();
-  if (pps_id >= 256 || !pps_[pps_id] || !sps_[pps_[pps_id]->sps_id]) return std::nullopt;
-  const Pps& pps = *pps_[pps_id];
-  const Sps& sps = *sps_[pps.sps_id];
+  const Pps* pps_found = pps_.find(pps_id);
+  const Sps* sps_found = pps_found != nullptr ? sps_.find(pps_found->sps_id) : nullptr;
+  if (sps_found == nullptr) return std::nullopt;
+  const Pps& pps = *pps_found;
+  const Sps& sps = *sps_found;
+  slice.decodable_at_start = pps_.known_at_start(pps_id, packet_) && sps_.known_at_start(pps.sps_id, packet_);
   slice.poc_type = sps.poc_type;
   slice.log2_max_poc_lsb = sps.log2_max_poc_lsb;
   if (sps.separate_colour_plane) in.skip(2);
@@ -256,16 +291,17 @@ std::int32_t H264Parser::picture_order(const Slice& slice, bool idr, bool refere
 
 PictureInfo H264Parser::parse(Bytes packet) {
   std::vector<Bytes> units;
+  ++packet_;
   if (!split_nal_units(packet, length_size_, units)) return {};
   PictureInfo info;
   int frames = 0;
   int fields = 0;
-  bool recovery_point = false;
+  SeiFacts sei;
   bool irregular = false;
   for (const Bytes nal : units) {
     const int type = nal[0] & 31;
     if (type == kSpsNal || type == kPpsNal) read_parameter_set(nal);
-    if (type == kSei) recovery_point = recovery_point || is_exact_recovery_point(nal);
+    if (type == kSei) read_sei(nal, sei);
     if (type == kEndOfSequence) irregular = true;
     if (type == kSliceA) irregular = true;  // data partitioning: FFmpeg does not decode it
     if (type != kSlice && type != kSliceIdr) continue;
@@ -278,8 +314,8 @@ PictureInfo H264Parser::parse(Bytes packet) {
     ++(slice->field ? fields : frames);
     if (frames + fields == 1) {
       info.order = order;
-      if (idr) info.flags |= kStart | kReset;
-      if (!idr && recovery_point) info.flags |= kStart;
+      if (slice->decodable_at_start && (idr || sei.exact_recovery_point)) info.flags |= kStart;
+      if (idr) info.flags |= kReset;
       irregular = irregular || (idr && slice->discards_output && !first_);
     } else if (order != kUnknownOrder) {
       info.order = std::min(info.order, order);
@@ -287,6 +323,7 @@ PictureInfo H264Parser::parse(Bytes packet) {
     if (reference) info.flags |= kReference;
   }
   if (frames + fields == 0) return {};
+  if (first_) needs_first_packet_ = is_old_x264(sei.x264_build);
   first_ = false;
   if (irregular || frames > 1 || (frames == 0 && fields != 2) || (frames == 1 && fields != 0)) info.flags |= kIrregular;
   info.flags |= kParsed | kShown;

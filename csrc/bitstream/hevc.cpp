@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "bitstream/packet_parser.h"
+#include "bitstream/parameter_sets.h"
 
 namespace frametap {
 namespace {
@@ -26,7 +27,8 @@ struct Pps {
 struct Slice {
   bool first = false;
   bool shown = true;
-  bool discards_output = false;  // no_output_of_prior_pics_flag
+  bool decodable_at_start = false;  // its parameter sets are in this packet or in the extradata
+  bool discards_output = false;     // no_output_of_prior_pics_flag
   std::int32_t poc_lsb = 0;
   const Sps* sps = nullptr;
 };
@@ -97,6 +99,7 @@ class HevcParser final : public PacketParser {
   }
 
   PictureInfo parse(Bytes packet) override;
+  bool parameter_sets_changed() const override { return sps_.changed() || pps_.changed(); }
 
  private:
   void read_hvcc(Bytes extradata);  // ISO/IEC 14496-15 8.3.3.1
@@ -106,8 +109,9 @@ class HevcParser final : public PacketParser {
   void describe(PictureInfo& info, const Slice& slice, int type, int temporal_id);
 
   int length_size_ = 0;
-  std::array<std::optional<Sps>, 16> sps_;
-  std::array<std::optional<Pps>, 64> pps_;
+  ParameterSets<Sps, 16> sps_;
+  ParameterSets<Pps, 64> pps_;
+  std::uint64_t packet_ = 0;
   std::int32_t prev_poc_ = 0;
   bool after_end_ = true;     // the next CRA picture starts a coded video sequence, its RASL pictures are not output (8.1.3)
   bool skips_rasl_ = true;
@@ -134,9 +138,9 @@ void HevcParser::read_parameter_set(Bytes nal) {
   std::uint32_t id = 0;
   const int type = nal[0] >> 1 & 63;
   if (type == kSpsNal) {
-    if (const auto sps = parse_sps(nal, id)) sps_[id] = sps;
+    if (const auto sps = parse_sps(nal, id)) sps_.store(id, *sps, nal, packet_);
   } else if (type == kPpsNal) {
-    if (const auto pps = parse_pps(nal, id)) pps_[id] = pps;
+    if (const auto pps = parse_pps(nal, id)) pps_.store(id, *pps, nal, packet_);
   }
 }
 
@@ -148,9 +152,11 @@ std::optional<Slice> HevcParser::parse_slice(Bytes nal, int type) const {  // 7.
   if (!slice.first) return slice;
   if (is_irap(type)) slice.discards_output = in.flag();
   const std::uint32_t pps_id = in.ue();
-  if (pps_id >= 64 || !pps_[pps_id] || !sps_[pps_[pps_id]->sps_id]) return std::nullopt;
-  const Pps& pps = *pps_[pps_id];
-  slice.sps = &*sps_[pps.sps_id];
+  const Pps* pps_found = pps_.find(pps_id);
+  slice.sps = pps_found != nullptr ? sps_.find(pps_found->sps_id) : nullptr;
+  if (slice.sps == nullptr) return std::nullopt;
+  const Pps& pps = *pps_found;
+  slice.decodable_at_start = pps_.known_at_start(pps_id, packet_) && sps_.known_at_start(pps.sps_id, packet_);
   in.skip(pps.extra_slice_header_bits);
   in.ue();  // slice_type
   if (pps.output_flag_present) slice.shown = in.flag();
@@ -181,7 +187,7 @@ void HevcParser::describe(PictureInfo& info, const Slice& slice, int type, int t
   const bool sub_layer_non_reference = type < kBlaFirst && type % 2 == 0;
   const bool leading = type >= 6 && type <= kRaslR;
   info.order = picture_order(slice, resets, temporal_id == 0 && !sub_layer_non_reference && !leading);
-  if (is_irap(type)) info.flags |= kStart;
+  if (is_irap(type) && slice.decodable_at_start) info.flags |= kStart;
   if (is_idr(type)) info.flags |= kReset;
   if (!sub_layer_non_reference || temporal_id + 1 < slice.sps->max_sub_layers) info.flags |= kReference;
   if (slice.shown && !(is_rasl(type) && skips_rasl_)) info.flags |= kShown;
@@ -194,6 +200,7 @@ void HevcParser::describe(PictureInfo& info, const Slice& slice, int type, int t
 
 PictureInfo HevcParser::parse(Bytes packet) {
   std::vector<Bytes> units;
+  ++packet_;
   if (!split_nal_units(packet, length_size_, units)) return {};
   PictureInfo info;
   int pictures = 0;

@@ -34,6 +34,10 @@ class PacketParser {
   virtual PictureInfo parse(Bytes packet) = 0;
   // Where the stream says its 4:2:0 chroma samples lie: ITU-T H.264 table E-3's chroma_sample_loc_type, -1 when it does not say.
   virtual int chroma_sample_loc_type() const { return -1; }
+  // Whether a decoder must see the first packet of the stream before it can decode any other part just as FFmpeg does.
+  virtual bool needs_first_packet() const { return false; }
+  // Whether a parameter set met so far replaced a different one: a used decoder then cannot go back by a mere reset.
+  virtual bool parameter_sets_changed() const { return false; }
 };
 
 // A parser for an FFmpeg codec name ("h264", "hevc", "vp9", ...) and the stream's extradata (avcC, hvcC or parameter sets);

@@ -38,9 +38,7 @@ Range range_of(int depth, bool full_range) {
   return {255.0 / white, 255.0 / white, 0};
 }
 
-int16_t quantize(double coefficient) {
-  return static_cast<int16_t>(std::lround(std::ldexp(coefficient, kMatrixBits)));
-}
+int16_t quantize(double coefficient) { return static_cast<int16_t>(std::lround(std::ldexp(coefficient, kMatrixBits))); }
 
 /// The bias uses the rounded weights, so that black and neutral chroma are met exactly.
 void set_bias(ColorMatrix& m, const int (&zero)[3]) {
@@ -124,8 +122,7 @@ ColorMatrix yuv_to_rgb(std::string_view matrix, const Range& range) {
 
 }  // namespace
 
-ColorMatrix derive_color_matrix(const PixelFormat& format, std::string_view matrix, bool full_range,
-                                bool gray_output) {
+ColorMatrix derive_color_matrix(const PixelFormat& format, std::string_view matrix, bool full_range, bool gray_output) {
   if (format.family == PixelFamily::kRgb) {
     const Range range = range_of(format.depth, true);
     return gray_output ? rgb_to_gray(range) : diagonal(range, false);

@@ -24,8 +24,7 @@ constexpr PixelFormat packed_422(Name name, Bits depth, Bits shift, Bits y, Bits
   return {name, PixelFamily::kYuv, depth, shift, 1, 0, {{0, 2, y}, {0, 4, u}, {0, 4, v}}};
 }
 
-constexpr PixelFormat packed(Name name, PixelFamily family, Bits depth, Bits shift, Bits step, Bits a, Bits b,
-                             Bits c) {
+constexpr PixelFormat packed(Name name, PixelFamily family, Bits depth, Bits shift, Bits step, Bits a, Bits b, Bits c) {
   return {name, family, depth, shift, 0, 0, {{0, step, a}, {0, step, b}, {0, step, c}}};
 }
 

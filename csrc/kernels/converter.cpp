@@ -29,7 +29,7 @@ struct Converter::State {
 Converter::State::State(ConvertPlan made, const RowKernels& chosen) : plan(std::move(made)), kernels(chosen) {
   for (size_t r = 0; r < 2; ++r) {
     if (plan.horizontal[r].outputs() > 0) {
-      horizontal[r] = HorizontalStage(plan.horizontal[r], kernels.lanes);
+      horizontal[r] = HorizontalStage(plan.horizontal[r], kernels);
     }
   }
   sizes = scratch_sizes();
@@ -78,8 +78,7 @@ void Converter::State::resample_row(std::span<const Plane> planes, int y, Scratc
   }
 }
 
-Converter::Converter(const ConvertParams& params)
-    : state_(std::make_unique<State>(make_plan(params), cpu_kernels())) {}
+Converter::Converter(const ConvertParams& params) : state_(std::make_unique<State>(make_plan(params), cpu_kernels())) {}
 Converter::~Converter() = default;
 Converter::Converter(Converter&&) noexcept = default;
 Converter& Converter::operator=(Converter&&) noexcept = default;
@@ -100,6 +99,7 @@ void Converter::convert(std::span<const Plane> planes, void* out) const {
     state_->resample_row(planes, y, loan.scratch());
     store.write_row(y);
   }
+  store.finish_stores();
 }
 
 std::array<int, 3> Converter::out_shape() const {

@@ -15,23 +15,23 @@ struct Rect {
   int x = 0, y = 0, width = 0, height = 0;
 };
 
-/// What the picture is and what the slot must hold. Crop, grid and window are in source orientation, the canvas in display
-/// orientation. See python/frametap/transform.py, which works these numbers out.
+/// What the picture is and what the slot must hold. Crop, grid and window are in source orientation, the canvas in
+/// display orientation. See python/frametap/transform.py, which works these numbers out.
 struct ConvertParams {
   std::string pixel_format;
   int width = 0, height = 0;
   std::string matrix;
   bool full_range = false;
   std::string chroma_location = "left";
-  Rect crop;                          // luma samples; taps never read outside it
+  Rect crop;                            // luma samples; taps never read outside it
   int grid_width = 0, grid_height = 0;  // what the crop is resampled to
-  Rect window;                        // the part of the grid that is kept
+  Rect window;                          // the part of the grid that is kept
   std::string filter;
   bool antialias = true;
   bool transpose = false, flip_x = false, flip_y = false;
   int canvas_width = 0, canvas_height = 0;
-  int offset_x = 0, offset_y = 0;     // of the oriented window in the canvas
-  std::array<int, 3> fill{};          // RGB of the rest of the canvas
+  int offset_x = 0, offset_y = 0;  // of the oriented window in the canvas
+  std::array<int, 3> fill{};       // RGB of the rest of the canvas
   std::string color, layout, dtype;
   std::array<double, 3> mean{}, std{};  // of R, G, B (gray: the first)
 };
@@ -39,7 +39,8 @@ struct ConvertParams {
 /// Thread-safe: convert() may run on any number of threads at once; each call borrows its own scratch rows.
 class Converter {
  public:
-  /// Throws UnsupportedError for a pixel format or matrix it does not know, ArgumentError for numbers that make no sense.
+  /// Throws UnsupportedError for a pixel format or matrix it does not know, ArgumentError for numbers that make no
+  /// sense.
   explicit Converter(const ConvertParams& params);
   ~Converter();
   Converter(Converter&&) noexcept;

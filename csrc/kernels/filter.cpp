@@ -65,14 +65,21 @@ Row single_sample(double centre, int samples) {
   return {static_cast<int>(nearest), {static_cast<int16_t>(kOne)}};
 }
 
-/// Rounds to Q14; what is missing from 16384 goes to the largest weight. Zero weights at the ends are dropped.
+/// Rounds to Q14 and spreads what the sum then misses evenly over the row: for short rows that is the middle weight,
+/// and long rows, whose weights are a few units each, keep their shape. Zero weights at the ends are dropped.
 Row quantize(int start, const std::vector<double>& weights, double sum) {
-  std::vector<int> rounded(weights.size());
-  std::transform(weights.begin(), weights.end(), rounded.begin(),
-                 [sum](double w) { return static_cast<int>(std::lround(w / sum * kOne)); });
-  auto largest = std::max_element(rounded.begin(), rounded.end());
-  *largest += kOne - std::accumulate(rounded.begin(), rounded.end(), 0);
-  check<ArgumentError>(*largest <= INT16_MAX, "resampling weight ", *largest, " does not fit 16 bits");
+  std::vector<int> rounded;
+  for (const double w : weights) {
+    rounded.push_back(static_cast<int>(std::lround(w / sum * kOne)));
+  }
+  const int missing = kOne - std::accumulate(rounded.begin(), rounded.end(), 0);
+  const auto taps = static_cast<int64_t>(rounded.size());
+  const int64_t units = std::abs(missing);
+  for (int64_t i = 0; i < units; ++i) {
+    rounded[static_cast<size_t>((2 * i + 1) * taps / (2 * units))] += missing > 0 ? 1 : -1;
+  }
+  const int largest = *std::max_element(rounded.begin(), rounded.end());
+  check<ArgumentError>(largest <= INT16_MAX, "resampling weight ", largest, " does not fit 16 bits");
   const auto nonzero = [](int w) { return w != 0; };
   const auto begin = std::find_if(rounded.begin(), rounded.end(), nonzero);
   const auto end = std::find_if(rounded.rbegin(), rounded.rend(), nonzero).base();
@@ -143,7 +150,8 @@ Filter build_filter(FilterKind kind, bool antialias, const Axis& axis) {
   for (size_t o = 0; o < rows.size(); ++o) {
     filter.start.push_back(rows[o].start);
     filter.count.push_back(static_cast<int32_t>(rows[o].weights.size()));
-    std::copy(rows[o].weights.begin(), rows[o].weights.end(), filter.weights.begin() + static_cast<ptrdiff_t>(o * taps));
+    std::copy(rows[o].weights.begin(), rows[o].weights.end(),
+              filter.weights.begin() + static_cast<ptrdiff_t>(o * taps));
   }
   return filter;
 }

@@ -12,8 +12,8 @@ enum class FilterKind : uint8_t { kNearest, kBilinear, kBicubic, kLanczos, kArea
 /// Throws ArgumentError for an unknown name.
 FilterKind filter_kind(std::string_view name);
 
-/// Where the outputs of one axis lie among `samples` source samples: output o has its centre at origin + (o + 0.5) * scale,
-/// in samples, sample j having its own at j + 0.5.
+/// Where the outputs of one axis lie among `samples` source samples: output o has its centre at origin + (o + 0.5) *
+/// scale, in samples, sample j having its own at j + 0.5.
 struct Axis {
   int samples = 0;
   double scale = 1.0;

@@ -1,12 +1,12 @@
 #include "kernels/horizontal_stage.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace frametap {
 namespace {
 
-constexpr int kChunk = 8;       // taps in a 128-bit lane
-constexpr int kPhaseWorth = 32; // shorter runs are not worth a segment of their own
+constexpr int kPhaseWorth = 32;  // shorter runs are not worth a segment of their own
 
 const int16_t* weights_of(const Filter& filter, int output) {
   return filter.weights.data() + static_cast<ptrdiff_t>(output) * filter.taps;
@@ -49,57 +49,35 @@ HorizontalStage::Phases HorizontalStage::find_phases(const Filter& filter) {
   return best;
 }
 
-void HorizontalStage::pack(const Filter& filter, int begin, int end, int lanes, Packed& packed) {
-  packed.output = begin;
-  const int group = 4 * lanes;
-  for (int g = begin; g < end; g += group) {
-    const auto output_at = [&](int i) { return std::min(g + i, end - 1); };
-    int taps = 0;
-    for (int i = 0; i < group; ++i) {
-      packed.start.push_back(filter.start[static_cast<size_t>(output_at(i))]);
-      taps = std::max(taps, filter.count[static_cast<size_t>(output_at(i))]);
-    }
-    const int chunks = (taps + kChunk - 1) / kChunk;
-    packed.chunks.push_back(chunks);
-    for (int i = 0; i < chunks * group * kChunk; ++i) {
-      const int tap = i / (group * kChunk) * kChunk + i % kChunk;
-      const int j = i / (lanes * kChunk) % 4, lane = i / kChunk % lanes;
-      const int output = output_at(lane * 4 + j);
-      packed.weights.push_back(tap < filter.count[static_cast<size_t>(output)] ? weights_of(filter, output)[tap]
-                                                                              : int16_t{0});
-    }
-    const int furthest = *std::max_element(packed.start.end() - group, packed.start.end());
-    input_extent_ = std::max(input_extent_, furthest + chunks * kChunk);
-  }
-}
-
-HorizontalStage::HorizontalStage(const Filter& filter, int lanes)
+HorizontalStage::HorizontalStage(const Filter& filter, const RowKernels& kernels)
     : identity_(filter.is_identity()), input_extent_(filter.end_sample()) {
   if (identity_) {
     return;
   }
   phases_ = find_phases(filter);
-  if (phases_.pairs == 0) {
-    pack(filter, 0, filter.outputs(), lanes, left_);
-    return;
+  if (phases_.pairs > 0) {
+    chunked_ = ChunkedRows(filter, 0, phases_.output, kernels);
+    tail_ = ChunkedRows(filter, phases_.output + 2 * phases_.pairs, filter.outputs(), kernels);
+  } else {
+    chunked_ = ChunkedRows(filter, 0, filter.outputs(), kernels);
+    PermutedRows permuted(filter, 0, filter.outputs(), kernels);
+    if (permuted.possible() && permuted.cost() < chunked_.cost()) {
+      permuted_ = std::move(permuted);
+    }
   }
-  pack(filter, 0, phases_.output, lanes, left_);
-  pack(filter, phases_.output + 2 * phases_.pairs, filter.outputs(), lanes, right_);
+  input_extent_ = std::max({input_extent_, permuted_.extent(), chunked_.extent(), tail_.extent()});
 }
 
 const int16_t* HorizontalStage::run(const RowKernels& kernels, const int16_t* in, int16_t* out) const {
   if (identity_) {
     return in;
   }
+  if (permuted_.possible()) {
+    permuted_.run(kernels, in, out);
+    return out;
+  }
   // In order of output: each segment overwrites what the one before wrote past its end.
-  const auto run_packed = [&](const Packed& packed) {
-    if (!packed.start.empty()) {
-      const HorizontalFilter filter{packed.start.data(), packed.chunks.data(), packed.weights.data(),
-                                    static_cast<int32_t>(packed.chunks.size())};
-      kernels.horizontal(filter, in, out + packed.output);
-    }
-  };
-  run_packed(left_);
+  chunked_.run(kernels, in, out);
   if (phases_.pairs > 0) {
     const PhaseFilter filter{{phases_.start[0], phases_.start[1]},
                              {phases_.count[0], phases_.count[1]},
@@ -107,7 +85,7 @@ const int16_t* HorizontalStage::run(const RowKernels& kernels, const int16_t* in
                              phases_.pairs};
     kernels.upsample2(filter, in, out + phases_.output);
   }
-  run_packed(right_);
+  tail_.run(kernels, in, out);
   return out;
 }
 

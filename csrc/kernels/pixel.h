@@ -1,13 +1,15 @@
-// The pixel arithmetic, written once: g++ compiles it for every CPU instruction set and nvcc for every GPU, and all give the
-// same bytes, because it is integers and explicit fused multiply-adds only. Vector code must equal these functions exactly.
+// The pixel arithmetic, written once: g++ compiles it for every CPU instruction set and nvcc for every GPU, and all
+// give the same bytes, because it is integers and explicit fused multiply-adds only. Vector code must equal these
+// functions exactly.
 //
-// Everything is in an anonymous namespace: one source is built several times with different -m flags, and an inline function
-// shared between those objects could be linked in the wrong variant. For the same reason nothing but <cstdint> is included.
+// Everything is in an anonymous namespace: one source is built several times with different -m flags, and an inline
+// function shared between those objects could be linked in the wrong variant. For the same reason nothing but <cstdint>
+// is included.
 #pragma once
 
 #include <cstdint>
 
-#include "core/color.h"
+#include "core/color_matrix.h"
 
 #if defined(__CUDACC__)
 #define FRAMETAP_HD __host__ __device__
@@ -18,8 +20,8 @@
 namespace frametap {
 namespace {
 
-constexpr int kWeightBits = 14;               // resampling weights: int16, a row sums to 1 << 14
-constexpr int kSampleBits = 6;                // between passes: Q6 of 8 bits, int16, whatever the source depth
+constexpr int kWeightBits = 14;                      // resampling weights: int16, a row sums to 1 << 14
+constexpr int kSampleBits = 6;                       // between passes: Q6 of 8 bits, int16, whatever the source depth
 constexpr int kMixBits = kMatrixBits + kSampleBits;  // after the matrix: Q19 of 8 bits, int32
 constexpr int32_t kMixWhite = 255 << kMixBits;
 
@@ -27,12 +29,10 @@ FRAMETAP_HD inline int32_t clamp(int32_t value, int32_t low, int32_t high) {
   return value < low ? low : (value > high ? high : value);
 }
 
-FRAMETAP_HD inline int16_t saturate_i16(int32_t value) {
-  return static_cast<int16_t>(clamp(value, -32768, 32767));
-}
+FRAMETAP_HD inline int16_t saturate_i16(int32_t value) { return static_cast<int16_t>(clamp(value, -32768, 32767)); }
 
-// The value of one stored sample. Depths below 16 read the word as signed, as the vector multiplies do; it only matters for
-// words that no decoder writes.
+// The value of one stored sample. Depths below 16 read the word as signed, as the vector multiplies do; it only matters
+// for words that no decoder writes.
 FRAMETAP_HD inline int32_t sample_value(uint8_t element, int, int) { return element; }
 FRAMETAP_HD inline int32_t sample_value(uint16_t element, int shift, int depth) {
   const int32_t value = element >> shift;

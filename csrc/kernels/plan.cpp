@@ -13,10 +13,10 @@ namespace {
 constexpr int kLargestSide = 1 << 16;
 
 void check_rect(const Rect& r, int width, int height, const char* what, const char* where) {
-  check<ArgumentError>(r.width > 0 && r.height > 0 && r.x >= 0 && r.y >= 0 && r.x <= width - r.width &&
-                           r.y <= height - r.height,
-                       what, " (", r.x, ", ", r.y, ", ", r.width, ", ", r.height, ") does not lie inside the ", where,
-                       " of ", width, "x", height);
+  check<ArgumentError>(
+      r.width > 0 && r.height > 0 && r.x >= 0 && r.y >= 0 && r.x <= width - r.width && r.y <= height - r.height, what,
+      " (", r.x, ", ", r.y, ", ", r.width, ", ", r.height, ") does not lie inside the ", where, " of ", width, "x",
+      height);
 }
 
 void check_side(int value, const char* what) {
@@ -33,7 +33,7 @@ Value lookup(std::string_view name, const char* what, std::initializer_list<std:
   fail<ArgumentError>(what, " \"", name, "\" is not known");
 }
 
-/// In quarters of a chroma sample for a ratio of 2: how a plane of `ratio` is shifted on an axis with this siting.
+/// How far, in its own samples, a plane of this ratio is shifted on an axis with this siting.
 double siting_shift(int ratio, double siting) { return siting * (ratio - 1) / (2.0 * ratio); }
 
 struct Siting {
@@ -98,6 +98,9 @@ OutputPlan plan_output(const ConvertParams& p) {
                                  {"float32", SampleType::kFloat32}});
   out.width = p.canvas_width;
   out.height = p.canvas_height;
+  out.transpose = p.transpose;
+  out.flip_x = p.flip_x;
+  out.flip_y = p.flip_y;
   out.window = {p.offset_x, p.offset_y, p.window.width, p.window.height};
   if (p.transpose) {
     std::swap(out.window.width, out.window.height);
@@ -173,11 +176,12 @@ void plan_numbers(ConvertPlan& plan, const ConvertParams& p) {
   for (size_t i = 0; i < static_cast<size_t>(plan.output.channels); ++i) {
     const size_t rgb = bgr ? 2 - i : i;
     plan.scale[i] = static_cast<float>(1.0 / (one * p.std[rgb]));
+    plan.fill_scale[i] = static_cast<float>(1.0 / (255.0 * p.std[rgb]));
     plan.bias[i] = static_cast<float>(-p.mean[rgb] / p.std[rgb]);
     check<ArgumentError>(!is_float || (std::isfinite(plan.scale[i]) && std::isfinite(plan.bias[i])), "mean ",
                          p.mean[rgb], " and std ", p.std[rgb], " do not normalise: both must be finite, std not 0");
-    plan.fill[i] = plan.output.channels == 1 ? luma_of_rgb(p.fill[0], p.fill[1], p.fill[2])
-                                             : static_cast<uint8_t>(p.fill[rgb]);
+    plan.fill[i] =
+        plan.output.channels == 1 ? luma_of_rgb(p.fill[0], p.fill[1], p.fill[2]) : static_cast<uint8_t>(p.fill[rgb]);
   }
 }
 

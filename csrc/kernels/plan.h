@@ -1,4 +1,5 @@
-// Everything about a conversion that does not depend on the picture's bytes or on the machine: weights, matrix, where things go.
+// Everything about a conversion that does not depend on the picture's bytes or on the machine: weights, matrix, where
+// things go.
 #pragma once
 
 #include <array>
@@ -18,8 +19,8 @@ struct PlanePlan {
   int index = 0;          // among the planes the caller passes
   int first_element = 0;  // of a row
   int elements = 0;
-  int first_row = 0;      // of the crop
-  int resolution = 0;     // 0 luma, 1 chroma: index into ConvertPlan::vertical
+  int first_row = 0;   // of the crop
+  int resolution = 0;  // 0 luma, 1 chroma: index into ConvertPlan::vertical
 };
 
 /// One component: where it starts in the elements of its plane, and which horizontal filter applies.
@@ -37,6 +38,7 @@ struct OutputPlan {
   bool channels_last = false;
   int64_t origin = 0, step_x = 0, step_y = 0, step_channel = 0;
   Rect window;  // in the canvas, oriented
+  bool transpose = false, flip_x = false, flip_y = false;
   SampleType type = SampleType::kUint8;
 
   size_t element_bytes() const;
@@ -44,15 +46,17 @@ struct OutputPlan {
 
 struct ConvertPlan {
   PixelFormat format;
-  ColorMatrix matrix;  // rows in output channel order
+  ColorMatrix matrix;         // rows in output channel order
   int columns = 0, rows = 0;  // the window, source orientation
-  std::array<Filter, 2> vertical, horizontal;  // luma, chroma; horizontal starts are relative to the elements that are read
+  std::array<Filter, 2> vertical,
+      horizontal;  // luma, chroma; horizontal starts are relative to the elements that are read
   std::vector<PlanePlan> planes;
   std::array<ComponentPlan, 3> component;  // the first matrix.components are used
   OutputPlan output;
   bool from_mix = false;  // float output of a deep source: normalise the unrounded value
   std::array<float, 3> scale{}, bias{};
-  std::array<uint8_t, 3> fill{};  // in output channel order
+  std::array<float, 3> fill_scale{};  // of the fill, which is a byte even where `scale` is that of the unrounded value
+  std::array<uint8_t, 3> fill{};      // in output channel order
 };
 
 /// Checks every number; throws ArgumentError or UnsupportedError.

@@ -53,25 +53,34 @@ inline Vec words_of(const ChannelVec& channel, const Pixels& p) {
                 shift_right32(mix_half<kMix>(channel, p.ab_high, p.ac_high), kMixBits));
 }
 
-template <Mix kRed, Mix kGreen, Mix kBlue>
+template <bool kStream>
+inline void put(uint8_t* p, Vec v) {
+  if constexpr (kStream) {
+    stream(p, v);
+  } else {
+    store(p, v);
+  }
+}
+
+template <Mix kRed, Mix kGreen, Mix kBlue, bool kStream>
 void color_u8_as(const ColorMatrix& m, const int16_t* const* in, int32_t count, uint8_t* const* out) {
   constexpr int32_t kHalf = kVecBytes / 2;
   constexpr int32_t kRound = 1 << (kMixBits - 1);
   const ChannelVec red = channel_vec(m, 0, kRed, kRound), green = channel_vec(m, 1, kGreen, kRound),
                    blue = channel_vec(m, 2, kBlue, kRound);
-  const auto block = [&](int32_t i, uint8_t* r, uint8_t* g, uint8_t* b) {
+  const auto block = [&]<bool kPast>(int32_t i, uint8_t* r, uint8_t* g, uint8_t* b) {
     const Pixels p(in, m.components, i), q(in, m.components, i + kHalf);
-    stream(r, pack_bytes(words_of<kRed>(red, p), words_of<kRed>(red, q)));
-    stream(g, pack_bytes(words_of<kGreen>(green, p), words_of<kGreen>(green, q)));
-    stream(b, pack_bytes(words_of<kBlue>(blue, p), words_of<kBlue>(blue, q)));
+    put<kPast>(r, pack_bytes(words_of<kRed>(red, p), words_of<kRed>(red, q)));
+    put<kPast>(g, pack_bytes(words_of<kGreen>(green, p), words_of<kGreen>(green, q)));
+    put<kPast>(b, pack_bytes(words_of<kBlue>(blue, p), words_of<kBlue>(blue, q)));
   };
   int32_t i = 0;
   for (; i + kVecBytes <= count; i += kVecBytes) {
-    block(i, out[0] + i, out[1] + i, out[2] + i);
+    block.template operator()<kStream>(i, out[0] + i, out[1] + i, out[2] + i);
   }
   if (i < count) {
     alignas(64) uint8_t rest[3][kVecBytes];
-    block(i, rest[0], rest[1], rest[2]);
+    block.template operator()<false>(i, rest[0], rest[1], rest[2]);
     for (int32_t c = 0; c < 3; ++c) {
       __builtin_memcpy(out[c] + i, rest[c], static_cast<uint64_t>(count - i));
     }
@@ -89,10 +98,25 @@ void color_u8_one(const ColorMatrix& m, const int16_t* const* in, int32_t count,
   }
 }
 
+inline bool aligned(const uint8_t* const* out) {
+  const auto bits =
+      reinterpret_cast<uintptr_t>(out[0]) | reinterpret_cast<uintptr_t>(out[1]) | reinterpret_cast<uintptr_t>(out[2]);
+  return bits % kVecBytes == 0;
+}
+
+template <Mix kRed, Mix kGreen, Mix kBlue>
+void color_u8_three(const ColorMatrix& m, const int16_t* const* in, int32_t count, bool stream, uint8_t* const* out) {
+  if (stream && aligned(out)) {
+    color_u8_as<kRed, kGreen, kBlue, true>(m, in, count, out);
+  } else {
+    color_u8_as<kRed, kGreen, kBlue, false>(m, in, count, out);
+  }
+}
+
 inline bool is_rgb_of_yuv(const ColorMatrix& m) { return m.weight[0][1] == 0 && m.weight[2][2] == 0; }
 inline bool is_bgr_of_yuv(const ColorMatrix& m) { return m.weight[0][2] == 0 && m.weight[2][1] == 0; }
 
-void color_u8(const ColorMatrix& m, const int16_t* const* in, int32_t count, uint8_t* const* out) {
+void color_u8(const ColorMatrix& m, const int16_t* const* in, int32_t count, bool stream, uint8_t* const* out) {
   if (m.outputs == 1) {
     color_u8_one(m, in, count, out[0]);
   } else if (m.components == 1) {
@@ -100,11 +124,11 @@ void color_u8(const ColorMatrix& m, const int16_t* const* in, int32_t count, uin
     __builtin_memcpy(out[1], out[0], static_cast<uint64_t>(count));
     __builtin_memcpy(out[2], out[0], static_cast<uint64_t>(count));
   } else if (is_rgb_of_yuv(m)) {
-    color_u8_as<Mix::kAC, Mix::kABC, Mix::kAB>(m, in, count, out);
+    color_u8_three<Mix::kAC, Mix::kABC, Mix::kAB>(m, in, count, stream, out);
   } else if (is_bgr_of_yuv(m)) {
-    color_u8_as<Mix::kAB, Mix::kABC, Mix::kAC>(m, in, count, out);
+    color_u8_three<Mix::kAB, Mix::kABC, Mix::kAC>(m, in, count, stream, out);
   } else {
-    color_u8_as<Mix::kABC, Mix::kABC, Mix::kABC>(m, in, count, out);
+    color_u8_three<Mix::kABC, Mix::kABC, Mix::kABC>(m, in, count, stream, out);
   }
 }
 

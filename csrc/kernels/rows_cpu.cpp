@@ -40,8 +40,18 @@ void split(const int16_t* in, int32_t step, int32_t count, int16_t* out) {
 
 namespace FRAMETAP_ISA {
 extern const RowKernels kTable;
-const RowKernels kTable = {FRAMETAP_STRING(FRAMETAP_ISA), kLanes,    vertical,  split,        horizontal,
-                           upsample2,                     color_u8, color_mix, normalize_u8, normalize_mix};
+const RowKernels kTable = {.name = FRAMETAP_STRING(FRAMETAP_ISA),
+                           .lanes = kLanes,
+                           .window = kWindow,
+                           .vertical = vertical,
+                           .split = split,
+                           .horizontal = horizontal,
+                           .horizontal_permuted = horizontal_permuted,
+                           .upsample2 = upsample2,
+                           .color_u8 = color_u8,
+                           .color_mix = color_mix,
+                           .normalize_u8 = normalize_u8,
+                           .normalize_mix = normalize_mix};
 }  // namespace FRAMETAP_ISA
 
 }  // namespace frametap

@@ -1,4 +1,5 @@
-// Float outputs: one fused multiply-add per value, then the rounding of pixel.h, with the conversion instructions where there are.
+// Float outputs: one fused multiply-add per value, then the rounding of pixel.h, with the conversion instructions where
+// there are.
 #pragma once
 
 #include "kernels/pixel.h"

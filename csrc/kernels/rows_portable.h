@@ -7,7 +7,7 @@
 namespace frametap {
 namespace {
 
-constexpr int32_t kLanes = 1;
+constexpr int32_t kLanes = 1, kWindow = 0;
 
 template <class Element>
 void vertical_elements(const VerticalRow& row) {
@@ -52,6 +52,8 @@ void horizontal(const HorizontalFilter& filter, const int16_t* in, int16_t* out)
   }
 }
 
+void horizontal_permuted(const PermutedFilter&, const int16_t*, int16_t*) {}
+
 void upsample2(const PhaseFilter& filter, const int16_t* in, int16_t* out) {
   for (int32_t p = 0; p < 2; ++p) {
     for (int32_t i = 0; i < filter.pairs; ++i) {
@@ -69,7 +71,7 @@ inline int32_t mix_at(const ColorMatrix& m, int32_t channel, const int16_t* cons
   return mix(m, channel, in[0][i], three ? in[1][i] : 0, three ? in[2][i] : 0);
 }
 
-void color_u8(const ColorMatrix& m, const int16_t* const* in, int32_t count, uint8_t* const* out) {
+void color_u8(const ColorMatrix& m, const int16_t* const* in, int32_t count, bool, uint8_t* const* out) {
   for (int32_t channel = 0; channel < m.outputs; ++channel) {
     for (int32_t i = 0; i < count; ++i) {
       out[channel][i] = mix_to_u8(mix_at(m, channel, in, i));

@@ -13,7 +13,8 @@ inline Vec all_pairs(int32_t low, int32_t high) {
   return all32(static_cast<int32_t>((static_cast<uint32_t>(high) << 16) | (static_cast<uint32_t>(low) & 0xffffu)));
 }
 
-// ---- vertical -----------------------------------------------------------------------------------------------------------
+// ---- vertical
+// -----------------------------------------------------------------------------------------------------------
 
 // How the elements of a row become int16 values: bytes are widened in the loop, words here.
 struct Bytes {
@@ -116,7 +117,9 @@ void vertical_samples(const VerticalRow& row) {
   if (row.elements < kElements) {
     return vertical_short(row, samples);
   }
-  const auto byte_of = [](int32_t element) { return static_cast<ptrdiff_t>(element) * static_cast<ptrdiff_t>(sizeof(Element)); };
+  const auto byte_of = [](int32_t element) {
+    return static_cast<ptrdiff_t>(element) * static_cast<ptrdiff_t>(sizeof(Element));
+  };
   int32_t i = 0;
   for (; i + 2 * kElements <= row.elements; i += 2 * kElements) {
     prefetch_next(row, byte_of(i), 2 * kVecBytes);
@@ -155,7 +158,8 @@ void vertical(const VerticalRow& row) {
   }
 }
 
-// ---- horizontal ---------------------------------------------------------------------------------------------------------
+// ---- horizontal
+// ---------------------------------------------------------------------------------------------------------
 
 inline Vec round_words(Vec sum) { return shift_right32(add32(sum, all32(1 << (kWeightBits - 1))), kWeightBits); }
 
@@ -180,6 +184,35 @@ void horizontal(const HorizontalFilter& filter, const int16_t* in, int16_t* out)
       d = multiply_add16(d, load_lanes(source, start + 3), load(weights + 3 * kWords));
     }
     store_words(out + g * kGroup, round_words(reduce4(a, b, c, d)));
+  }
+}
+
+template <int32_t kWindows>
+void permuted_rows(const PermutedFilter& filter, const int16_t* in, int16_t* out) {
+  constexpr int32_t kGroup = 4 * kLanes, kWords = kVecBytes / 2;
+  const int16_t* weights = filter.weights;
+  for (int32_t g = 0; g < filter.groups; ++g) {
+    const Picker<kWindows> picker(filter.index + g * kGroup);
+    const int16_t* source = in + filter.base[g];
+    Vec even = zero(), odd = even;  // two sums, so that multiplies need not wait for each other
+    int32_t pair = 0;
+    for (; pair + 1 < filter.pairs[g]; pair += 2, source += 4, weights += 2 * kWords) {
+      even = multiply_add16(even, picker.pick(source), load(weights));
+      odd = multiply_add16(odd, picker.pick(source + 2), load(weights + kWords));
+    }
+    if (pair < filter.pairs[g]) {
+      even = multiply_add16(even, picker.pick(source), load(weights));
+      weights += kWords;
+    }
+    store_words(out + g * kGroup, round_words(add32(even, odd)));
+  }
+}
+
+void horizontal_permuted(const PermutedFilter& filter, const int16_t* in, int16_t* out) {
+  if (filter.windows == 1) {
+    permuted_rows<1>(filter, in, out);
+  } else {
+    permuted_rows<2>(filter, in, out);
   }
 }
 

@@ -1,4 +1,5 @@
-// The few rows a conversion works in, and a pool of them so that threads share a converter without allocating per frame.
+// The few rows a conversion works in, and a pool of them so that threads share a converter without allocating per
+// frame.
 #pragma once
 
 #include <array>

@@ -1,6 +1,7 @@
 #include "kernels/store.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 namespace frametap {
@@ -27,6 +28,20 @@ void scatter(const void* row, size_t element_bytes, int count, uint8_t* out, int
 }
 
 }  // namespace
+
+// A slot this large would only push everything else out of the L2 cache.
+constexpr int64_t kStreamBytes = 4 << 20;
+
+bool RowStore::streams() const {
+  const OutputPlan& o = plan_.output;
+  return o.type == SampleType::kUint8 && o.step_x == 1 && int64_t{o.width} * o.height * o.channels >= kStreamBytes;
+}
+
+void RowStore::finish_stores() const {
+  if (streams()) {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  }
+}
 
 uint8_t* RowStore::address(int64_t element) const {
   return out_ + element * static_cast<int64_t>(plan_.output.element_bytes());
@@ -55,7 +70,7 @@ void RowStore::write_row(int y) const {
     const std::array<int32_t*, 3> mixes{scratch_.mix_row(0), scratch_.mix_row(1), scratch_.mix_row(2)};
     kernels_.color_mix(plan_.matrix, scratch_.component.data(), plan_.columns, mixes.data());
   } else {
-    kernels_.color_u8(plan_.matrix, scratch_.component.data(), plan_.columns, byte_rows.data());
+    kernels_.color_u8(plan_.matrix, scratch_.component.data(), plan_.columns, streams(), byte_rows.data());
   }
   if (bytes && contiguous) {
     return;
@@ -82,12 +97,11 @@ void RowStore::fill_padding() const {
   for (size_t c = 0; c < static_cast<size_t>(o.channels); ++c) {
     uint32_t value = plan_.fill[c];
     if (o.type != SampleType::kUint8) {
-      // Fill is always a byte, also for deep sources, whose scale is that of the unrounded value.
-      const float scale = plan_.from_mix ? plan_.scale[c] * static_cast<float>(1 << 19) : plan_.scale[c];
-      kernels_.normalize_u8(&plan_.fill[c], 1, scale, plan_.bias[c], o.type, &value);
+      kernels_.normalize_u8(&plan_.fill[c], 1, plan_.fill_scale[c], plan_.bias[c], o.type, &value);
     }
     const auto run = [&](int x, int y, int count) {
-      uint8_t* target = address(static_cast<int64_t>(c) * o.step_channel + (static_cast<int64_t>(y) * o.width + x) * pixel);
+      uint8_t* target =
+          address(static_cast<int64_t>(c) * o.step_channel + (static_cast<int64_t>(y) * o.width + x) * pixel);
       for (int i = 0; i < count; ++i, target += pixel * static_cast<int64_t>(size)) {
         std::memcpy(target, &value, size);
       }

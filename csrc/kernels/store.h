@@ -18,7 +18,11 @@ class RowStore {
   /// Writes every canvas pixel outside the window.
   void fill_padding() const;
 
+  /// Makes streamed rows visible to other threads; the last call of a conversion.
+  void finish_stores() const;
+
  private:
+  bool streams() const;
   uint8_t* address(int64_t element) const;
   void finish(size_t channel, void* target) const;
 

@@ -1,7 +1,8 @@
 // One vector type per x86 instruction set behind the same dozen functions, so that the row loops are written once.
 //
-// `Vec` is kLanes independent 128-bit lanes. unpack_* and pack_* work inside each lane, as the instructions do; store_pairs and
-// pack_bytes put lanes back in memory order. Intrinsics are always inlined, so including them leaves no weak symbols.
+// `Vec` is kLanes independent 128-bit lanes. unpack_* and pack_* work inside each lane, as the instructions do;
+// store_pairs and pack_bytes put lanes back in memory order. Intrinsics are always inlined, so including them leaves no
+// weak symbols.
 #pragma once
 
 #if defined(__x86_64__)
@@ -33,8 +34,8 @@ constexpr int32_t kLanes = kVecBytes / 16;
 
 inline Vec load(const void* p) { return FRAMETAP_VEC_BITS(loadu)(static_cast<const Vec*>(p)); }
 inline void store(void* p, Vec v) { FRAMETAP_VEC_BITS(storeu)(static_cast<Vec*>(p), v); }
-inline void stream(void* p, Vec v) {
-  if ((reinterpret_cast<uint64_t>(p) & 63) == 0) { FRAMETAP_VEC_BITS(stream)(static_cast<Vec*>(p), v); } else store(p, v); }
+// Past the caches; p must be aligned.
+inline void stream(void* p, Vec v) { FRAMETAP_VEC_BITS(stream)(static_cast<Vec*>(p), v); }
 inline Vec zero() { return FRAMETAP_VEC_BITS(setzero)(); }
 inline Vec all16(int16_t v) { return FRAMETAP_VEC(set1_epi16)(v); }
 inline Vec all32(int32_t v) { return FRAMETAP_VEC(set1_epi32)(v); }
@@ -71,10 +72,30 @@ inline Vec clamp32(Vec v, Vec low, Vec high) { return _mm512_min_epi32(_mm512_ma
 
 /// Lane i from p + start[4 * i].
 inline Vec load_lanes(const int16_t* p, const int32_t* start) {
-  const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(load_lane(p + start[0])), load_lane(p + start[4]), 1);
-  const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(load_lane(p + start[8])), load_lane(p + start[12]), 1);
+  const __m256i low =
+      _mm256_inserti128_si256(_mm256_castsi128_si256(load_lane(p + start[0])), load_lane(p + start[4]), 1);
+  const __m256i high =
+      _mm256_inserti128_si256(_mm256_castsi128_si256(load_lane(p + start[8])), load_lane(p + start[12]), 1);
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
+
+constexpr int32_t kWindow = 64;
+
+/// 32-bit elements at given places of one or two windows of kWindow words.
+template <int32_t kWindows>
+struct Picker {
+  explicit Picker(const int32_t* places)
+      : index(load(places)), second(_mm512_test_epi32_mask(index, _mm512_set1_epi32(kWindow / 2))) {}
+  Vec pick(const int16_t* p) const {
+    const Vec low = _mm512_permutex2var_epi32(load(p), index, load(p + 32));
+    if constexpr (kWindows == 1) {
+      return low;
+    }
+    return _mm512_mask_blend_epi32(second, low, _mm512_permutex2var_epi32(load(p + 64), index, load(p + 96)));
+  }
+  Vec index;
+  __mmask16 second;
+};
 
 inline void store_words(int16_t* p, Vec v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(v));
@@ -102,6 +123,23 @@ inline Vec clamp32(Vec v, Vec low, Vec high) { return _mm256_min_epi32(_mm256_ma
 inline Vec load_lanes(const int16_t* p, const int32_t* start) {
   return _mm256_inserti128_si256(_mm256_castsi128_si256(load_lane(p + start[0])), load_lane(p + start[4]), 1);
 }
+
+constexpr int32_t kWindow = 16;
+
+/// 32-bit elements at given places of one or two windows of kWindow words.
+template <int32_t kWindows>
+struct Picker {
+  explicit Picker(const int32_t* places)
+      : index(load(places)), second(_mm256_cmpgt_epi32(index, all32(kWindow / 2 - 1))) {}
+  Vec pick(const int16_t* p) const {
+    const Vec low = _mm256_permutevar8x32_epi32(load(p), index);
+    if constexpr (kWindows == 1) {
+      return low;
+    }
+    return _mm256_blendv_epi8(low, _mm256_permutevar8x32_epi32(load(p + 16), index), second);
+  }
+  Vec index, second;
+};
 
 inline void store_words(int16_t* p, Vec v) {
   const Vec words = _mm256_permute4x64_epi64(pack16(v, v), 0x08);
@@ -132,6 +170,14 @@ inline Vec clamp32(Vec v, Vec low, Vec high) {
 }
 
 inline Vec load_lanes(const int16_t* p, const int32_t* start) { return load_lane(p + start[0]); }
+constexpr int32_t kWindow = 0;  // no permutation of 32-bit elements by a vector of places
+
+template <int32_t kWindows>
+struct Picker {
+  explicit Picker(const int32_t*) {}
+  Vec pick(const int16_t*) const { return zero(); }
+};
+
 inline void store_words(int16_t* p, Vec v) { _mm_storel_epi64(reinterpret_cast<__m128i*>(p), pack16(v, v)); }
 
 inline void store_pairs(int16_t* p, Vec a, Vec b) {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import av
 import numpy as np
@@ -65,14 +65,20 @@ def _yuv(red: float, green: float, blue: float) -> NDArray[np.float64]:
     return np.array([16 + luma * 219 / 255, *(128 + value * 224 / 255 for value in chroma)])
 
 
-# Time of day as part of the clip -> colour at the top of the sky, colour at the horizon, light on the hills.
+class _Hour(NamedTuple):
+    day: float  # part of the clip that is over
+    top: NDArray[np.float64]  # of the sky
+    horizon: NDArray[np.float64]
+    light: float  # on the hills
+
+
 _SKY = [
-    (0.00, _yuv(38, 44, 92), _yuv(214, 122, 110), 0.45),
-    (0.15, _yuv(78, 132, 200), _yuv(250, 205, 160), 0.80),
-    (0.40, _yuv(64, 142, 224), _yuv(188, 222, 244), 1.00),
-    (0.65, _yuv(84, 116, 190), _yuv(252, 196, 128), 0.85),
-    (0.80, _yuv(62, 40, 98), _yuv(240, 104, 66), 0.55),
-    (1.00, _yuv(8, 10, 30), _yuv(30, 34, 70), 0.22),
+    _Hour(0.00, _yuv(38, 44, 92), _yuv(214, 122, 110), 0.45),
+    _Hour(0.15, _yuv(78, 132, 200), _yuv(250, 205, 160), 0.80),
+    _Hour(0.40, _yuv(64, 142, 224), _yuv(188, 222, 244), 1.00),
+    _Hour(0.65, _yuv(84, 116, 190), _yuv(252, 196, 128), 0.85),
+    _Hour(0.80, _yuv(62, 40, 98), _yuv(240, 104, 66), 0.55),
+    _Hour(1.00, _yuv(8, 10, 30), _yuv(30, 34, 70), 0.22),
 ]
 # Height of the ridge, its roughness, colour, and pixels it moves per frame: far to near.
 _HILLS = [
@@ -95,17 +101,14 @@ class _Layer:
 
 def _hills(rng: np.random.Generator) -> Iterator[_Layer]:
     period = 2 * WIDTH
-    x = np.arange(period + WIDTH) * (
-        2 * np.pi / period
-    )  # whole periods: the end joins the beginning
+    # Whole periods: the end joins the beginning.
+    x = np.arange(period + WIDTH) * (2 * np.pi / period)
     for ridge, rough, color, speed in _HILLS:
-        waves = rng.integers(1, 24, 9)
-        height = (
-            sum(np.sin(k * x + rng.uniform(0, 6.3)) / np.sqrt(k) for k in waves) * rough / 3 + ridge
-        )
-        rows = slice(
-            int(height.min()) // 2 * 2, min(HEIGHT, int(height.max()) + 330)
-        )  # below, a nearer row covers it
+        height = np.full(len(x), float(ridge))
+        for k in rng.integers(1, 24, 9):
+            height += np.sin(k * x + rng.uniform(0, 6.3)) / np.sqrt(k) * rough / 3
+        # No need to go further down: a nearer row of hills covers the rest.
+        rows = slice(int(height.min()) // 2 * 2, min(HEIGHT, int(height.max()) + 330))
         y = np.arange(rows.start, rows.stop)[:, None]
         shade = np.clip(1.15 - (y - height) / 900, 0.7, 1.15)
         grain = rng.normal(0, 5, (len(y) // 4 + 1, period // 4)).repeat(4, 0).repeat(4, 1)[: len(y)]
@@ -135,24 +138,22 @@ def _landscape() -> Iterator[NDArray[np.uint8]]:
 
 def _draw_sky(luma: NDArray[np.uint8], chroma: NDArray[np.uint8], day: float) -> float:
     """Fill the picture with the gradient of that time of day; return the light on the hills, 0..1."""
-    keys = [row[0] for row in _SKY]
+    days = [hour.day for hour in _SKY]
     top, horizon = (
-        np.array([np.interp(day, keys, [row[side][c] for row in _SKY]) for c in range(3)])
-        for side in (1, 2)
+        np.array([np.interp(day, days, values) for values in zip(*colors, strict=True)])
+        for colors in ([hour.top for hour in _SKY], [hour.horizon for hour in _SKY])
     )
-    down = np.clip(np.arange(HEIGHT) / 640, 0, 1)[:, None]
-    column = top + (horizon - top) * down  # (height, 3)
-    dither = np.array(
-        [[0.1, 0.6], [0.85, 0.35]]
-    )  # ordered: a slow gradient in 8 bits would show bands
+    down = np.minimum(np.arange(HEIGHT)[:, None] / 640, 1)
+    column: NDArray[np.float64] = top + (horizon - top) * down  # (height, 3)
+    # Ordered dither: a slow gradient in 8 bits would show bands.
+    dither = np.array([[0.1, 0.6], [0.85, 0.35]])
     for y in (0, 1):
         pairs = (column[y::2, :1] + dither[y]).astype(np.uint8)
-        luma[y::2].view(np.uint16)[:] = pairs.view(
-            np.uint16
-        )  # two pixels at a time: five times quicker
+        # Two pixels at a time: five times quicker.
+        luma[y::2].view(np.uint16)[:] = pairs.view(np.uint16)
     for c in (0, 1):
         chroma[c] = (column[::2, c + 1] + 0.5).astype(np.uint8)[:, None]
-    return float(np.interp(day, keys, [row[3] for row in _SKY]))
+    return float(np.interp(day, days, [hour.light for hour in _SKY]))
 
 
 def _draw_sun(luma: NDArray[np.uint8], chroma: NDArray[np.uint8], day: float) -> None:

@@ -35,6 +35,8 @@ class FrameIndex:
         average_fps: frames per second, measured over the frames.
         method: "headers" or "decode": what the frame numbers rest on.
         strict_output: H.264 whose reorder depth FFmpeg guesses too low (see `Container`).
+        fresh_decoders: parameter sets change on the way, so a decoder that has seen later packets cannot go back.
+        prime_decoders: a decoder must see the first packet before any other part decodes as in one go (old x264 streams).
         source_size: bytes of the source it was made of.
         source_hash: hash of the first bytes of that source.
         packet_pts: int64[M], pts of each packet in time_base units; missing ones are filled in for packets that yield frames.
@@ -57,6 +59,8 @@ class FrameIndex:
     average_fps: float
     method: str
     strict_output: bool
+    fresh_decoders: bool
+    prime_decoders: bool
     source_size: int
     source_hash: str
     packet_pts: NDArray[np.int64]
@@ -119,12 +123,16 @@ class FrameIndex:
     @cached_property
     def pts_seconds(self) -> NDArray[np.float64]:
         """float64[N]: `pts * time_base`."""
-        return self.pts * float(self.time_base)
+        return self._seconds(self.pts)
 
     @cached_property
     def duration_seconds(self) -> NDArray[np.float64]:
         """float64[N]: `duration * time_base`."""
-        return self.duration * float(self.time_base)
+        return self._seconds(self.duration)
+
+    def _seconds(self, ticks: NDArray[np.int64]) -> NDArray[np.float64]:
+        # One multiplication in integers and one division: the float nearest to the true value, as float(Fraction) gives.
+        return ticks * self.time_base.numerator / self.time_base.denominator
 
     @property
     def end_seconds(self) -> float:

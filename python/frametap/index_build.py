@@ -42,6 +42,8 @@ class Scan:
     flags: list[int] = field(default_factory=list)
     order: list[int] = field(default_factory=list)
     damaged: bool = False
+    fresh_decoders: bool = False
+    prime_decoders: bool = False
 
 
 def build_index(source: Source) -> FrameIndex:
@@ -79,6 +81,9 @@ def scan_packets(container: Container) -> Scan:
             scan.order.append(order)
     except DecodeError:
         scan.damaged = True
+    if parser is not None:
+        scan.fresh_decoders = parser.parameter_sets_changed
+        scan.prime_decoders = parser.needs_first_packet
     return scan
 
 
@@ -103,7 +108,8 @@ def frames_by_headers(scan: Scan, container: Container) -> Numbers | None:
     # Pictures shown before the very first keyframe cannot be decoded in full; what a decoder does with them varies.
     if frames is None or frames[0] != shown[0]:
         return None
-    return frames[~np.array(scan.discarded)[frames]]
+    frames = frames[~np.array(scan.discarded)[frames]]
+    return frames if len(frames) else None
 
 
 def _sort_by_picture_order(scan: Scan, flags: Numbers, shown: Numbers, codec: str) -> Numbers | None:
@@ -174,6 +180,8 @@ def _build(source: Source, container: Container, scan: Scan, frames: Numbers, me
         average_fps=(len(frames) - 1) / span if span > 0 else container.average_fps,
         method=method,
         strict_output=strict,
+        fresh_decoders=scan.fresh_decoders,
+        prime_decoders=scan.prime_decoders,
         source_size=size,
         source_hash=digest,
         packet_pts=pts,

@@ -3,7 +3,7 @@
     8 bytes   magic "FRAMETAP"
     4 bytes   uint32 format version, now 1
     4 bytes   uint32 length of the header
-    ...       header: JSON object with codec, time_base [num, den], stream_index, average_fps, method, strict_output,
+    ...       header: JSON object with codec, time_base [num, den], stream_index, average_fps, method, strict_output, fresh_decoders, prime_decoders,
               source_size, source_hash, packets (M), frames (N)
     ...       the arrays of `ARRAYS` in that order: M or N values each, packed
     16 bytes  BLAKE2b digest of everything before it
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MAGIC = b"FRAMETAP"
 _VERSION = 1
 _DIGEST_BYTES = 16
-_FIELDS = ("codec", "stream_index", "average_fps", "method", "strict_output", "source_size", "source_hash")
+_FIELDS = ("codec", "stream_index", "average_fps", "method", "strict_output", "fresh_decoders", "prime_decoders", "source_size", "source_hash")
 # Array name -> (element type, which count it has).
 ARRAYS = {
     "packet_pts": ("<i8", "packets"),

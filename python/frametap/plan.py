@@ -110,11 +110,12 @@ def _runs(index: FrameIndex, wanted: NDArray[np.int64]) -> tuple[Run, ...]:
     if not len(wanted):
         return ()
     packets = index.decode_order[wanted].astype(np.int64)
+    ends = _end_packets(index, packets)
     starts = _start_packets(index, wanted, packets)
     runs: list[Run] = []
     for start in np.unique(starts):
         chosen = starts == start
-        begin, stop, frames = int(start), int(packets[chosen].max()) + 1, wanted[chosen]
+        begin, stop, frames = int(start), int(ends[chosen].max()), wanted[chosen]
         # Leading pictures need the keyframe interval before theirs; what that decodes anyway is not decoded again.
         if runs and runs[-1].stop > begin:
             previous = runs.pop()
@@ -122,6 +123,18 @@ def _runs(index: FrameIndex, wanted: NDArray[np.int64]) -> tuple[Run, ...]:
             frames = np.union1d(previous.frames, frames)
         runs.append(Run(begin, stop, frames))
     return tuple(runs)
+
+
+def _end_packets(index: FrameIndex, packets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each wanted packet one past the last packet that belongs to its picture.
+
+    Where headers number the frames that is the packet itself; otherwise packets without a frame of their own that follow
+    may be the second field of it.
+    """
+    if index.method == "headers":
+        return packets + 1
+    with_frame = np.append(np.flatnonzero(index.frame_of_packet >= 0), len(index.packet_size))
+    return with_frame[np.searchsorted(with_frame, packets, side="right")]
 
 
 def _start_packets(index: FrameIndex, wanted: NDArray[np.int64], packets: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -132,7 +145,9 @@ def _start_packets(index: FrameIndex, wanted: NDArray[np.int64], packets: NDArra
         starts = np.insert(starts, 0, 0)
     choice = np.searchsorted(starts, packets, side="right") - 1
     # A picture that is shown before its keyframe (open GOP) refers to pictures before that keyframe: start one earlier.
-    shown_as = index.frame_of_packet[starts]
+    shown_as = index.frame_of_packet[starts].astype(np.int64)
+    hidden = shown_as < 0  # by an edit list, say: its place is where its timestamp would put it
+    shown_as[hidden] = np.searchsorted(index.pts, index.packet_pts[starts[hidden]])
     closed = (flags[starts] & RESET) != 0
     leading = ~closed[choice] & (wanted < shown_as[choice])
     while leading.any():

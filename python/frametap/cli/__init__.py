@@ -18,5 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"error: the frametap command needs {missing.name}: pip install 'frametap[cli]'")
     try:
         app(args=None if arguments is None else list(arguments), prog_name="frametap")
-    except (ft.FrametapError, IndexError) as error:
+    except (ft.FrametapError, IndexError, ValueError, MemoryError) as error:
         sys.exit(f"error: {error}")
+    except (
+        OSError
+    ) as error:  # a file that cannot be written; one that cannot be read is a SourceError
+        sys.exit(f"error: {error.filename}: {error.strerror}")

@@ -8,25 +8,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 import frametap as ft
 from frametap import demo as demonstration
 from frametap import doctor as doctoring
-from frametap.cli.measure import Measured, measure, time_all_frames, time_samples
+from frametap.cli.measure import measure, time_all_frames, time_samples
 from frametap.cli.options import SamplerOptions, TransformOptions, with_options
 from frametap.cli.output import (
-    format_bytes,
+    busy,
+    info_facts,
     plan_facts,
+    print_costs,
     print_diagnosis,
     print_facts,
     print_json,
     print_plan,
     progress,
-    stdout,
 )
 from frametap.cli.save import WRITERS
 from frametap.cli.sheet import contact_sheet, format_time, tile_size
+from frametap.engines.base import OnError
+from frametap.sampler import Sampler
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -97,9 +99,10 @@ def demo(
     """
     path = video if video is not None else _demo_clip(cache or Path.home() / ".cache" / "frametap")
     sampler, transform = ft.Uniform(32), ft.Transform(size=(224, 224))
-    measured = measure(path, sampler, transform, device)
+    with busy("sampling in a fresh process"):
+        measured = measure(path, sampler, transform, device)
     _draw_sheet(path, ft.Uniform(20), sheet, 320, None, device)
-    _print_costs(path, sampler, measured)
+    print_costs(path, sampler, measured)
     print(f"contact sheet: {sheet}")
 
 
@@ -113,7 +116,7 @@ def probe(video: Source, as_json: AsJson = False) -> None:
     if as_json:
         print_json(info)
     else:
-        print_facts(str(video), _describe(info))
+        print_facts(str(video), info_facts(info))
 
 
 @app.command()
@@ -128,6 +131,10 @@ def sample(
     ],
     sampling: SamplerOptions,
     transforming: TransformOptions,
+    on_error: Annotated[
+        OnError,
+        typer.Option(help="What to do about a frame that cannot be decoded."),
+    ] = "raise",
     device: Device = "auto",
 ) -> None:
     """Sample frames into a file that a model or a notebook can load.
@@ -157,7 +164,10 @@ def sample(
             "numpy files have no bfloat16: write .safetensors, or use --dtype float16"
         )
     transform = transforming.build(**({"layout": "NHWC"} if output.suffix == ".png" else {}))
-    batch = ft.sample(video, sampling.build(default=32), transform, device=device)
+    sampler = sampling.build(default=32)
+    with busy("sampling"):
+        batch = ft.sample(video, sampler, transform, device=device, on_error=on_error)
+    output.parent.mkdir(parents=True, exist_ok=True)
     names = save(output, batch)
     report = batch.report
     print(
@@ -184,7 +194,9 @@ def sheet(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Draw a contact sheet: the sampled frames on one picture, each with its time. Without a choice of frames: 20.
+    """Draw a contact sheet: the sampled frames on one picture, each with its time.
+
+    Without a choice of frames: 20, evenly spread.
 
     Examples:
 
@@ -204,10 +216,13 @@ def plan(
 ) -> None:
     """Show what sampling would decode and what it saves, without decoding anything.
 
+    The strip is the file from beginning to end. Without a choice of frames: 32, evenly spread.
+
     Example: [bold]frametap plan talk.mp4 --rate 0.5[/]
     """
-    with ft.open(video, device=device) as reader:
-        planned = reader.plan(sampling.build(default=32))
+    sampler = sampling.build(default=32)
+    with busy("indexing"), ft.open(video, device=device) as reader:
+        planned = reader.plan(sampler)
     if as_json:
         print_json(plan_facts(planned))
     else:
@@ -234,7 +249,7 @@ def index(
     """Write the frame index of a file, or of every video below a folder, beside it as VIDEO.ftidx.
 
     The index knows each frame's time, place and keyframe, so that later opens need not scan:
-    frametap.open("talk.mp4", index=frametap.FrameIndex.load("talk.mp4.ftidx")).
+    frametap.open("talk.mp4", index="talk.mp4.ftidx").
     """
     if output is not None and path.is_dir():
         raise typer.BadParameter("--output names the index of one file, but a folder was given")
@@ -279,11 +294,12 @@ def bench(
 ) -> None:
     """Measure on this machine: every frame in order, and 32 frames from all over the file.
 
-    The file is read once before the clock starts, so that the page cache is warm.
+    The clock starts after the index is built, which reads the file: the page cache is warm.
     """
     transform = ft.Transform(size=size)
     facts: dict[str, Any] = {"video": str(video), "threads": threads, "size": size}
-    with ft.open(video, device=device, transform=transform, threads=threads) as reader:
+    opened = ft.open(video, device=device, transform=transform, threads=threads)
+    with busy("measuring"), opened as reader:
         facts |= time_all_frames(reader, seconds)
         facts |= time_samples(reader, seconds)
     if as_json:
@@ -326,60 +342,21 @@ def _demo_clip(folder: Path) -> Path:
     return path
 
 
-def _print_costs(path: Path, sampler: ft.Sampler, measured: Measured) -> None:
-    table = Table(
-        title=f"{path.name}: {sampler} as {measured.shape} uint8, engine {measured.engine}",
-        title_justify="left",
-    )
-    saving = measured.rgb_bytes / measured.batch_bytes
-    table.add_column("what")
-    table.add_column("measured", justify="right", style="bold")
-    table.add_column("note", style="dim")
-    table.add_row(
-        "compressed clip", format_bytes(measured.clip_bytes), f"{measured.frames:,} frames"
-    )
-    table.add_row(
-        "every frame as RGB", format_bytes(measured.rgb_bytes), "what decoding it all would hold"
-    )
-    table.add_row("the batch", format_bytes(measured.batch_bytes), f"{saving:,.0f} times less")
-    table.add_row(
-        "growth of peak host memory",
-        format_bytes(measured.peak_growth),
-        f"fresh process, {measured.how}",
-    )
-    table.add_row("time", f"{measured.seconds:.2f} s", "open, index, decode, convert")
-    table.add_row("pictures decoded", f"{measured.decoded:,}", f"of {measured.frames:,}")
-    stdout.print(table)
-
-
-def _describe(info: ft.VideoInfo) -> dict[str, object]:
-    """Return what `probe` prints: the facts people ask for, in reading order."""
-    turned = f", shown turned by {info.rotation}°" if info.rotation else ""
-    shape = "" if info.sample_aspect_ratio == 1 else f", pixels {info.sample_aspect_ratio:.4g} wide"
-    color = f"{info.matrix} matrix, {'full' if info.full_range else 'limited'} range"
-    return {
-        "video": f"{info.codec} {info.profile or ''}".strip(),
-        "picture": f"{info.width} × {info.height}{turned}{', mirrored' if info.mirrored else ''}{shape}",
-        "pixels": f"{info.pixel_format}, {info.bit_depth} bits",
-        "colour": f"{color}, {info.primaries} primaries, {info.transfer} transfer",
-        "rate": f"{info.average_fps:.6g} frames per second",
-        "frames": f"{info.num_frames:,} announced" if info.num_frames else "not announced",
-        "duration": f"{format_time(info.duration_seconds)} from {format_time(info.start_seconds)}",
-        "bit_rate": f"{info.bit_rate / 1000:,.0f} kb/s" if info.bit_rate else "not announced",
-        "container": info.container,
-        "stream": f"number {info.stream_index}, time base {info.time_base}",
-    }
-
-
 def _draw_sheet(
-    video: Path, sampler: ft.Sampler, output: Path, tile: int, columns: int | None, device: str
+    video: Path, sampler: Sampler, output: Path, tile: int, columns: int | None, device: str
 ) -> None:
-    with ft.open(video, device=device) as reader:
+    with busy("indexing"), ft.open(video, device=device) as reader:
         info, count = reader.info, len(reader)
     # Stored pixels may not be square; on the sheet they are.
     shown_width = round(info.width * info.sample_aspect_ratio)
     size = tile_size(shown_width, info.height, tile)
-    batch = ft.sample(video, sampler, ft.Transform(size=size, layout="NHWC"), device=device)
+    transform = ft.Transform(size=size, layout="NHWC")
+    with busy("sampling"):
+        batch = ft.sample(
+            video, sampler, transform, device=device, index=reader.index, on_error="black"
+        )
+    if batch.error is not None:
+        print(f"{(~batch.ok).sum()} frames are black: {batch.error}", file=sys.stderr)
     sheet = contact_sheet(
         batch.numpy(),
         batch.pts_seconds,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import frametap as ft
+from frametap.sampler import Sampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Measured:
 
 
 def measure(
-    path: Path, sampler: ft.Sampler, transform: ft.Transform, device: str = "auto"
+    path: Path, sampler: Sampler, transform: ft.Transform, device: str = "auto"
 ) -> Measured:
     """Run `ft.sample` on `path` in a fresh process and return what it cost."""
     spawn = multiprocessing.get_context("spawn")
@@ -54,15 +55,14 @@ def measure(
         return pool.submit(_job, path, sampler, transform, device).result()
 
 
-def _job(path: Path, sampler: ft.Sampler, transform: ft.Transform, device: str) -> Measured:
-    with ft.open(
-        path
-    ) as video:  # before the meter runs: only to know what the naive way would take
-        info, frames = video.info, len(video)
+def _job(path: Path, sampler: Sampler, transform: ft.Transform, device: str) -> Measured:
     with _PeakMemory() as memory:
         start = time.perf_counter()
         batch = ft.sample(path, sampler, transform, device=device)
         seconds = time.perf_counter() - start
+    # After the meter: memory that this leaves behind must not hide what the job needs.
+    with ft.open(path) as video:
+        info, frames = video.info, len(video)
     return Measured(
         clip_bytes=path.stat().st_size,
         rgb_bytes=info.width * info.height * 3 * frames,
@@ -83,10 +83,9 @@ class _PeakMemory:
     def __enter__(self) -> _PeakMemory:
         self.growth, self.how = 0, "growth of ru_maxrss"
         with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text(
-                "5"
-            )  # proc(5): sets VmHWM back to what is resident now
-            self.how = "VmHWM reset before, read after"
+            # proc(5): sets VmHWM back to what is resident now.
+            Path("/proc/self/clear_refs").write_text("5")
+            self.how = "VmHWM"
         self._before = self._peak()
         return self
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 
 import frametap as ft
+from frametap.sampler import Sampler
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -64,7 +65,7 @@ class SamplerOptions:
         float | None, _which("--end", metavar="S", help="Only frames before this second.")
     ] = None
 
-    def build(self, default: int) -> ft.Sampler:
+    def build(self, default: int) -> Sampler:
         """Return the sampler that was asked for, `Uniform(default)` when none was; wrong use exits with 2."""
         named = [
             name
@@ -84,7 +85,7 @@ class SamplerOptions:
             raise typer.BadParameter(str(error)) from None
 
 
-_BUILDERS: dict[str, Callable[[SamplerOptions, dict[str, Any]], ft.Sampler]] = {
+_BUILDERS: dict[str, Callable[[SamplerOptions, dict[str, Any]], Sampler]] = {
     "uniform": lambda o, window: ft.Uniform(_some(o.uniform), **window),
     "rate": lambda o, window: ft.Rate(_some(o.rate), max_frames=o.max_frames, **window),
     "every": lambda o, window: ft.Every(_some(o.every), **window),

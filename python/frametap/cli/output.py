@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, is_dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import frametap as ft
+from frametap.cli.measure import Measured
+from frametap.cli.sheet import format_time
 from frametap.doctor import Diagnosis
+from frametap.sampler import Sampler
 
 stdout = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
@@ -44,9 +49,14 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=stderr, transient=True) as bar:
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
+
+
+def busy(what: str) -> AbstractContextManager[object]:
+    """Show a spinner on stderr while inside, where there is no telling how far it has got."""
+    return stderr.status(what) if stderr.is_terminal else nullcontext()
 
 
 def print_json(value: object) -> None:
@@ -78,6 +88,54 @@ def print_facts(title: str, facts: Mapping[str, Any]) -> None:
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), "-" if value is None else str(value))
     stdout.print(table)
+
+
+def print_costs(path: Path, sampler: Sampler, measured: Measured) -> None:
+    """Print what a job took in, gave out and cost."""
+    stdout.print(
+        f"[bold]{path.name}[/]: {sampler} as {measured.shape} uint8, {measured.engine} engine"
+    )
+    table = Table(box=box.ROUNDED, show_header=False)
+    saving = measured.rgb_bytes / measured.batch_bytes
+    table.add_column()
+    table.add_column(justify="right", style="bold")
+    table.add_column(style="dim")
+    table.add_row(
+        "compressed clip", format_bytes(measured.clip_bytes), f"{measured.frames:,} frames"
+    )
+    table.add_row(
+        "every frame as RGB", format_bytes(measured.rgb_bytes), "what decoding it all would hold"
+    )
+    table.add_row("the batch", format_bytes(measured.batch_bytes), f"{saving:,.0f} times less")
+    table.add_row(
+        "growth of peak host memory",
+        format_bytes(measured.peak_growth),
+        f"fresh process, {measured.how}",
+    )
+    table.add_row("time", f"{measured.seconds:.2f} s", "open, index, decode, convert")
+    table.add_row("pictures decoded", f"{measured.decoded:,}", f"of {measured.frames:,}")
+    stdout.print(table)
+
+
+def info_facts(info: ft.VideoInfo) -> dict[str, object]:
+    """Return what `probe` prints: the facts people ask for, in reading order."""
+    turned = f", shown turned by {info.rotation}°" if info.rotation else ""
+    shape = "" if info.sample_aspect_ratio == 1 else f", pixels {info.sample_aspect_ratio:.4g} wide"
+    stated = {"matrix": info.matrix, "primaries": info.primaries, "transfer": info.transfer}
+    colors = [f"{name} {value}" for name, value in stated.items() if value != "unspecified"]
+    color = ", ".join([*colors, f"{'full' if info.full_range else 'limited'} range"])
+    return {
+        "video": f"{info.codec} {info.profile or ''}".strip(),
+        "picture": f"{info.width} × {info.height}{turned}{', mirrored' if info.mirrored else ''}{shape}",
+        "pixels": f"{info.pixel_format}, {info.bit_depth} bits",
+        "colour": color if colors else f"not stated, {color}",
+        "rate": f"{info.average_fps:.6g} frames per second",
+        "frames": f"{info.num_frames:,} announced" if info.num_frames else "not announced",
+        "duration": f"{format_time(info.duration_seconds)} from {format_time(info.start_seconds)}",
+        "bit_rate": f"{info.bit_rate / 1000:,.0f} kb/s" if info.bit_rate else "not announced",
+        "container": info.container,
+        "stream": f"number {info.stream_index}, time base {info.time_base}",
+    }
 
 
 def plan_facts(plan: ft.Plan) -> dict[str, Any]:
@@ -123,12 +181,8 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
     table.add_row("frametap", f"{diagnosis.frametap}  (Python {diagnosis.python})")
     table.add_row("CPU", f"{diagnosis.cpu}, {diagnosis.cpu_threads} threads")
     table.add_row("", f"{_mark(True)} conversion code for [bold]{diagnosis.cpu_isa}[/]")
-    table.add_section()
-    for codec, decoder in diagnosis.decoders.items():
-        table.add_row(
-            "decodes" if codec == "h264" else "",
-            f"{_mark(decoder is not None)} {_codec(codec, decoder)}",
-        )
+    decodes = (_codec(codec, decoder) for codec, decoder in diagnosis.decoders.items())
+    table.add_row("decodes", "  ".join(decodes))
     table.add_row(
         "FFmpeg", "  ".join(f"{name[3:]} {version}" for name, version in diagnosis.ffmpeg.items())
     )
@@ -156,6 +210,5 @@ def _mark(good: bool) -> str:
 
 
 def _codec(codec: str, decoder: str | None) -> str:
-    if decoder is None:
-        return f"{codec}: no decoder in this FFmpeg"
-    return codec if decoder == codec else f"{codec} with {decoder}"
+    named = codec if decoder in (codec, None) else f"{codec} ({decoder})"
+    return f"{_mark(decoder is not None)} {named}"

@@ -6,14 +6,12 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     import frametap as ft
 
 # numpy's name of a dtype -> safetensors' name.
@@ -66,7 +64,7 @@ def save_safetensors(path: Path, batch: ft.FrameBatch) -> str:
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for array in arrays.values():
-            file.write(memoryview(np.ascontiguousarray(array)).cast("B"))
+            array.tofile(file)
     return str(path)
 
 
@@ -84,7 +82,7 @@ def save_png(path: Path, batch: ft.FrameBatch) -> str:
     return f"{names[0]} .. {names[-1].name}"
 
 
-def _facts(batch: ft.FrameBatch) -> dict[str, NDArray[np.generic]]:
+def _facts(batch: ft.FrameBatch) -> dict[str, Any]:
     return {
         "indices": np.asarray(batch.indices, np.int64),
         "pts_seconds": np.asarray(batch.pts_seconds, np.float64),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -27,6 +28,8 @@ from frametap.source import Source
 _READ_ON_PACKETS = 32
 # After a seek the demuxer may hand out a few packets from before the keyframe; more means that it landed elsewhere.
 _SYNC_PACKETS = 256
+# How much further to read when a wanted picture does not come out of a stream that only decoding could index.
+_FURTHER_PACKETS = 32
 # Frame threads have to be filled and drained; a shorter run is decoded faster without.
 _MIN_PACKETS_FOR_FRAME_THREADS = 8
 
@@ -53,6 +56,10 @@ class RunDecoder:
         self._container = Container(self.source, threads=self.threads, strict_output=self.index.strict_output)
         self._packets = self._container.packets()
         self._next = 0
+        self._used = False
+        if self.index.prime_decoders:
+            with contextlib.suppress(av.error.FFmpegError):
+                self._container.decode(self._next_packet())
 
     def close(self) -> None:
         """Free the demuxer and the decoder."""
@@ -64,6 +71,9 @@ class RunDecoder:
         Ends early, with `failure` set, where the stream is damaged.
         """
         self.failure = None
+        if self.index.fresh_decoders and self._used:
+            self._reopen()
+        self._used = True
         self._container.reset()
         self._left = set(run.frames.tolist())
         self._seen: Counter[int] = Counter()
@@ -76,6 +86,14 @@ class RunDecoder:
             if self._broken <= number:
                 break
         yield from self._pictures(run.stop, None)
+        if self._left and self.failure is None and self.index.method == "decode":
+            yield from self._decode_further(run)
+
+    def _decode_further(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
+        """Decode a run again with more packets: in odd streams a picture comes out only after packets that follow it."""
+        stop = min(run.stop + _FURTHER_PACKETS, len(self.index.packet_size))
+        if stop > run.stop:
+            yield from self.decode(Run(run.start, stop, np.array(sorted(self._left))))
 
     def _pictures(self, number: int, packet: Packet | None) -> Iterator[tuple[int, VideoFrame]]:
         """Feed one packet, or drain, and yield the wanted pictures that come out."""
