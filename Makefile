@@ -30,7 +30,7 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, clang-format: report, change nothing
 	$(BIN)/clang-format --dry-run -Werror $(CPP)
 
 format: $(VENV)/.dev ## let ruff and clang-format rewrite the sources
-	$(BIN)/ruff check --fix .
+	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP)
 

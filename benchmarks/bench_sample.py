@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import frametap as ft
 import pytest
+
+import frametap as ft
 from clips import Clip, encode
 from frametap.sampler import Sampler
 

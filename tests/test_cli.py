@@ -9,13 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import frametap as ft
 import numpy as np
 import pytest
+from PIL import Image
+
+import frametap as ft
 from clips import ClipLibrary
 from frametap import doctor
 from frametap.cli import main
-from PIL import Image
 
 
 @pytest.fixture

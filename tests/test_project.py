@@ -16,8 +16,9 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 
-import frametap as ft
 import pytest
+
+import frametap as ft
 from clips import ClipLibrary
 from frametap import _core
 
@@ -35,7 +36,7 @@ LAYERS = [
     {"index", "index_build", "index_file", "mp4"},
     {"plan"},
     {"engines"},
-    {"batch", "output", "reader"},
+    {"batch", "many", "output", "reader"},
     {"__init__"},
     {"doctor", "demo", "integrations"},
     {"cli"},

@@ -53,12 +53,15 @@ void Converter::State::vertical_row(const PlanePlan& plane, std::span<const Plan
   const auto row = static_cast<size_t>(y);
   const uint8_t* first = source.data + source.pitch * (plane.first_row + filter.start[row]) +
                          static_cast<ptrdiff_t>(plane.first_element) * plan.format.element_bytes();
-  // What row y + 1 reads beyond the rows of this one.
-  const int end = filter.start[row] + filter.count[row];
-  const int next_end = y + 1 < plan.rows ? filter.start[row + 1] + filter.count[row + 1] : end;
+  const auto end_of = [&](int r) {
+    const auto last = static_cast<size_t>(std::min(r, plan.rows - 1));
+    return filter.start[last] + filter.count[last];
+  };
+  // Fetched meanwhile: what row y + 2 reads beyond row y + 1, whose own rows were fetched during row y - 1.
+  const int next = end_of(y + 1), next_end = end_of(y + 2);
   kernels.vertical({first, source.pitch, filter.weights.data() + row * static_cast<size_t>(filter.taps),
                     filter.count[row], plane.elements, plan.format.shift, plan.format.depth, out,
-                    first + source.pitch * filter.count[row], std::max(0, next_end - end)});
+                    first + source.pitch * (next - filter.start[row]), std::max(0, next_end - next)});
 }
 
 void Converter::State::resample_row(std::span<const Plane> planes, int y, Scratch& scratch) const {

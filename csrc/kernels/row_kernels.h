@@ -20,7 +20,7 @@ struct VerticalRow {
   int32_t shift;        // the value is element >> shift
   int32_t depth;        // 8: bytes; above: 16-bit words in memory order
   int16_t* out;         // `elements` values
-  const uint8_t* next;  // rows that the next output row reads first: fetched into the cache meanwhile
+  const uint8_t* next;  // rows that an output row to come reads first: fetched into the cache meanwhile
   int32_t next_rows;
 };
 
@@ -73,6 +73,8 @@ struct RowKernels {
   void (*color_u8)(const ColorMatrix& m, const int16_t* const* in, int32_t count, bool stream, uint8_t* const* out);
   /// The same as saturated Q19, for float outputs of deep sources.
   void (*color_mix)(const ColorMatrix& m, const int16_t* const* in, int32_t count, int32_t* const* out);
+  /// The three channels in turn: 3 * count bytes.
+  void (*interleave_u8)(const uint8_t* const* in, int32_t count, uint8_t* out);
   /// fma(value, scale, bias), rounded to `type` (never kUint8).
   void (*normalize_u8)(const uint8_t* in, int32_t count, float scale, float bias, SampleType type, void* out);
   void (*normalize_mix)(const int32_t* in, int32_t count, float scale, float bias, SampleType type, void* out);

@@ -2,6 +2,7 @@
 //
 // Only plain structs and anonymous-namespace code is included here: see pixel.h.
 #include "kernels/row_kernels.h"
+#include "kernels/rows_interleave.h"
 #include "kernels/rows_normalize.h"
 #include "kernels/vec.h"
 
@@ -50,6 +51,7 @@ const RowKernels kTable = {.name = FRAMETAP_STRING(FRAMETAP_ISA),
                            .upsample2 = upsample2,
                            .color_u8 = color_u8,
                            .color_mix = color_mix,
+                           .interleave_u8 = interleave_u8,
                            .normalize_u8 = normalize_u8,
                            .normalize_mix = normalize_mix};
 }  // namespace FRAMETAP_ISA

@@ -127,6 +127,7 @@ void vertical_samples(const VerticalRow& row) {
   }
   for (; i < row.elements; i += kElements) {
     const int32_t at = i + kElements <= row.elements ? i : row.elements - kElements;  // the last one overlaps
+    prefetch_next(row, byte_of(at), kVecBytes);
     vertical_block<Samples, 1>(row, samples, byte_of(at), row.out + at);
   }
 }

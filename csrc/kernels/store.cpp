@@ -75,6 +75,10 @@ void RowStore::write_row(int y) const {
   if (bytes && contiguous) {
     return;
   }
+  if (bytes && output.step_x == 3 && output.step_channel == 1) {
+    kernels_.interleave_u8(byte_rows.data(), plan_.columns, target[0]);
+    return;
+  }
   for (size_t c = 0; c < channels; ++c) {
     void* row = bytes ? byte_rows[c] : (contiguous ? target[c] : scratch_.staging_row());
     if (!bytes) {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frametap.index import RESET, START, FrameIndex
+from frametap.index import REFERENCE, RESET, START, FrameIndex
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,15 +20,28 @@ class Run:
         start: number of the first packet, in decode order.
         stop: one past the last packet.
         frames: int64[K], the wanted frames it yields, ascending.
+        feed: bool[stop - start], False for pictures that nobody wants and nothing refers to: they are left out.
     """
 
     start: int
     stop: int
     frames: NDArray[np.int64]
+    feed: NDArray[np.bool_]
 
     def __len__(self) -> int:
         """Return how many packets the run feeds."""
-        return self.stop - self.start
+        return int(self.feed.sum())
+
+    @classmethod
+    def of(cls, index: FrameIndex, start: int, stop: int, frames: NDArray[np.int64]) -> Run:
+        """Plan the packets between two numbers for the given frames."""
+        feed = (index.packet_flags[start:stop] & REFERENCE) != 0
+        # Where headers do not number the frames, a packet without a reference may still be half of a wanted picture.
+        if index.method == "decode":
+            feed[:] = True
+        feed[0] = True
+        feed[index.decode_order[frames] - start] = True
+        return cls(start, stop, frames, feed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +81,23 @@ class Plan:
         wanted = np.where(wanted < 0, wanted + len(index), wanted)
         return cls(index, wanted, _runs(index, np.unique(wanted)))
 
+    def snap(self, seconds: float) -> Plan:
+        """Return a cheaper plan: each wanted frame may move to the cheapest frame within `seconds` of it.
+
+        Cheapest is the frame for which the fewest further packets have to be fed, so a keyframe where one is near,
+        else one earlier in its run; of equally cheap ones the nearest. Frames stay strictly increasing.
+
+        Raises:
+            ValueError: seconds is negative or not a number.
+        """
+        if not seconds >= 0:
+            raise ValueError(f"snap_seconds must be 0 or more, got {seconds}")
+        if seconds == 0 or not len(self.frames):
+            return self
+        wanted, slots = np.unique(self.frames, return_inverse=True)
+        frames = _snap(self.index, wanted, seconds)[slots]
+        return Plan(self.index, frames, _runs(self.index, np.unique(frames)))
+
     @cached_property
     def packets(self) -> int:
         """Packets that will be fed to decoders."""
@@ -75,8 +105,13 @@ class Plan:
 
     @cached_property
     def bytes(self) -> int:
-        """Compressed bytes that will be read."""
-        return sum(int(self.index.packet_size[run.start : run.stop].sum()) for run in self.runs)
+        """Compressed bytes that will be fed."""
+        return sum(_bytes(run, self.index) for run in self.runs)
+
+    @cached_property
+    def dropped(self) -> int:
+        """Packets inside the runs that are left out: pictures that nobody wants and nothing refers to."""
+        return sum(int((~run.feed).sum()) for run in self.runs)
 
     def __str__(self) -> str:
         """Return a short account: what is fed, what that saves, and each run."""
@@ -87,6 +122,7 @@ class Plan:
             f"{len(self.frames)} frames wanted ({unique} different) of {len(index)}, in {len(self.runs)} runs",
             f"index: by {'packet headers' if index.method == 'headers' else 'decoding the file once'} ({index.codec})",
             f"feed:  {self.packets} of {total} packets ({share:.0%}), {self.bytes:,} of {total_bytes:,} bytes",
+            f"drop:  {self.dropped} packets inside the runs that nothing refers to",
             f"saves: {total - self.packets} pictures ({1 - share:.0%}) against decoding it all",
         ]
         lines += [_describe(run, index) for run in self.runs[:_RUNS_PRINTED]]
@@ -101,8 +137,14 @@ _FRAMES_PRINTED = 6
 
 def _describe(run: Run, index: FrameIndex) -> str:
     frames = ", ".join(str(f) for f in run.frames[:_FRAMES_PRINTED]) + (", ..." if len(run.frames) > _FRAMES_PRINTED else "")
-    size = int(index.packet_size[run.start : run.stop].sum())
-    return f"  packets {run.start}-{run.stop - 1} ({len(run)}, {size:,} bytes) -> {len(run.frames)} frames: {frames}"
+    return (
+        f"  packets {run.start}-{run.stop - 1} (feeds {len(run)}, {_bytes(run, index):,} bytes) -> "
+        f"{len(run.frames)} frames: {frames}"
+    )
+
+
+def _bytes(run: Run, index: FrameIndex) -> int:
+    return int(index.packet_size[run.start : run.stop][run.feed].sum())
 
 
 def _runs(index: FrameIndex, wanted: NDArray[np.int64]) -> tuple[Run, ...]:
@@ -112,17 +154,16 @@ def _runs(index: FrameIndex, wanted: NDArray[np.int64]) -> tuple[Run, ...]:
     packets = index.decode_order[wanted].astype(np.int64)
     ends = _end_packets(index, packets)
     starts = _start_packets(index, wanted, packets)
-    runs: list[Run] = []
+    spans: list[tuple[int, int, NDArray[np.int64]]] = []
     for start in np.unique(starts):
         chosen = starts == start
         begin, stop, frames = int(start), int(ends[chosen].max()), wanted[chosen]
         # Leading pictures need the keyframe interval before theirs; what that decodes anyway is not decoded again.
-        if runs and runs[-1].stop > begin:
-            previous = runs.pop()
-            begin, stop = previous.start, max(previous.stop, stop)
-            frames = np.union1d(previous.frames, frames)
-        runs.append(Run(begin, stop, frames))
-    return tuple(runs)
+        if spans and spans[-1][1] > begin:
+            begin, previous_stop, previous_frames = spans.pop()
+            stop, frames = max(previous_stop, stop), np.union1d(previous_frames, frames)
+        spans.append((begin, stop, frames))
+    return tuple(Run.of(index, *span) for span in spans)
 
 
 def _end_packets(index: FrameIndex, packets: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -154,3 +195,29 @@ def _start_packets(index: FrameIndex, wanted: NDArray[np.int64], packets: NDArra
         choice = np.where(leading, np.maximum(choice - 1, 0), choice)
         leading = (choice > 0) & ~closed[choice] & (wanted < shown_as[choice])
     return starts[choice]
+
+
+def _snap(index: FrameIndex, wanted: NDArray[np.int64], seconds: float) -> NDArray[np.int64]:
+    """Move ascending frames to cheaper ones near them, one after another, each after the one before."""
+    times = index.pts_seconds
+    packets = index.decode_order.astype(np.int64)
+    starts = _start_packets(index, np.arange(len(index)), packets)
+    fed_before = np.append(0, np.cumsum((index.packet_flags & REFERENCE) != 0))
+    chosen = wanted.copy()
+    previous, fed_to = -1, 0
+    for i, frame in enumerate(wanted.tolist()):
+        # The next wanted frame keeps its own place, so that there always is one left for it.
+        last = int(wanted[i + 1]) - 1 if i + 1 < len(wanted) else len(index) - 1
+        near = np.arange(
+            max(previous + 1, int(np.searchsorted(times, times[frame] - seconds - _SNAP_SLACK))),
+            min(last, int(np.searchsorted(times, times[frame] + seconds + _SNAP_SLACK)) - 1) + 1,
+        )
+        cost = fed_before[packets[near]] - fed_before[np.maximum(starts[near], np.minimum(fed_to, packets[near]))]
+        best = near[np.lexsort((np.abs(times[near] - times[frame]), cost))[0]]
+        chosen[i] = previous = int(best)
+        fed_to = int(packets[best]) + 1
+    return chosen
+
+
+# Half a nanosecond: timestamps are decimal fractions, and 0.5 s away should count as within 0.5 s.
+_SNAP_SLACK = 5e-10

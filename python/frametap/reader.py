@@ -146,11 +146,13 @@ class VideoReader:
         """
         return self._fetch(Plan.of(self.index, self.index.played_at(seconds)))
 
-    def plan(self, sampler: Sampler) -> Plan:
+    def plan(self, sampler: Sampler, *, snap_seconds: float = 0.0) -> Plan:
         """Return what `sample(sampler)` would decode, without decoding; print it."""
-        return Plan.of(self.index, sampler(self.index))
+        return Plan.of(self.index, sampler(self.index)).snap(snap_seconds)
 
-    def sample(self, sampler: Sampler, *, out: Any = None, on_error: OnError = "raise") -> FrameBatch:
+    def sample(
+        self, sampler: Sampler, *, out: Any = None, on_error: OnError = "raise", snap_seconds: float = 0.0
+    ) -> FrameBatch:
         """Return the frames a sampler chooses, as one batch.
 
         Args:
@@ -158,12 +160,20 @@ class VideoReader:
             out: a tensor of exactly the batch's shape and dtype to write into.
             on_error: what to do about frames that cannot be decoded: "raise", "skip" them, "repeat" the last good one,
                 or put "black" in their place; `batch.ok` tells which.
+            snap_seconds: let each frame move this far to one that is cheaper to decode; `report.moved_seconds` tells how far.
 
         Raises:
             DecodeError: a frame is damaged and `on_error` is "raise", or none can be decoded.
             ValueError: the sampler's window is empty, or `out` does not fit.
         """
-        return self._fetch(self.plan(sampler), out=out, on_error=on_error)
+        plan = self.plan(sampler)
+        if snap_seconds == 0:
+            return self._fetch(plan, out=out, on_error=on_error)
+        snapped = plan.snap(snap_seconds)
+        batch = self._fetch(snapped, out=out, on_error=on_error)
+        times = self.index.pts_seconds
+        batch.report.moved_seconds = times[snapped.frames] - times[plan.frames]
+        return batch
 
     def batches(self, size: int, sampler: Sampler | None = None, *, on_error: OnError = "raise") -> Iterator[FrameBatch]:
         """Yield all frames, or those a sampler chooses, in batches of `size`; the last may be shorter.
@@ -301,6 +311,7 @@ def sample(
     threads: int | None = None,
     engine: str | None = None,
     on_error: OnError = "raise",
+    snap_seconds: float = 0.0,
     index: FrameIndex | str | os.PathLike[str] | None = None,
 ) -> FrameBatch:
     """Sample one video: open it, decode what the sampler wants, convert, close.
@@ -315,6 +326,7 @@ def sample(
         threads: cores to use; default: all this process may use.
         engine: force an engine by name.
         on_error: "raise", "skip", "repeat" or "black", per frame that cannot be decoded; see `FrameBatch.ok`.
+        snap_seconds: let each frame move this far to one that is cheaper to decode; 0 is exact.
         index: a `FrameIndex` of this source, or the path of a saved one.
 
     Returns:
@@ -335,7 +347,7 @@ def sample(
     with VideoReader(source, device=device, transform=transform, index=index, threads=threads, engine=engine) as video:
         if stream is not None:
             raise ValueError("stream is for CUDA devices; a batch on the CPU is complete when sample returns")
-        return video.sample(sampler, out=out, on_error=on_error)
+        return video.sample(sampler, out=out, on_error=on_error, snap_seconds=snap_seconds)
 
 
 __all__ = ["DecodeError", "VideoReader", "open", "probe", "sample"]

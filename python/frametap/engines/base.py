@@ -33,6 +33,7 @@ class Report:
         mapped: pictures that were converted: each wanted frame once.
         bytes_read: compressed bytes fed.
         peak_staging_bytes: bytes of intermediate copies of pictures (0 on the CPU engine, which reads them in place).
+        moved_seconds: float64[N], how far `snap_seconds` moved each frame (positive: later); empty without it.
         milliseconds: time per stage, summed over threads ("index", "decode", "convert"), and "total" of the wall clock.
     """
 
@@ -43,6 +44,7 @@ class Report:
     mapped: int = 0
     bytes_read: int = 0
     peak_staging_bytes: int = 0
+    moved_seconds: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     milliseconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, *, decoded: int = 0, mapped: int = 0, bytes_read: int = 0, **milliseconds: float) -> None:

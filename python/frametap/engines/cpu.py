@@ -93,7 +93,7 @@ class RunDecoder:
         """Decode a run again with more packets: in odd streams a picture comes out only after packets that follow it."""
         stop = min(run.stop + _FURTHER_PACKETS, len(self.index.packet_size))
         if stop > run.stop:
-            yield from self.decode(Run(run.start, stop, np.array(sorted(self._left))))
+            yield from self.decode(Run.of(self.index, run.start, stop, np.array(sorted(self._left))))
 
     def _pictures(self, number: int, packet: Packet | None) -> Iterator[tuple[int, VideoFrame]]:
         """Feed one packet, or drain, and yield the wanted pictures that come out."""
@@ -159,8 +159,9 @@ class RunDecoder:
             if packet is None:
                 self._break(number, "the file ends or is damaged before it")
                 return
-            self.bytes_read += packet.size
-            yield number, packet
+            if run.feed[number - run.start]:
+                self.bytes_read += packet.size
+                yield number, packet
             number += 1
 
     def _next_packet(self) -> Packet | None:
