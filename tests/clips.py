@@ -18,6 +18,7 @@ import av
 import av.error
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -255,3 +256,140 @@ class ClipLibrary(Mapping[str, Path]):
 
     def __len__(self) -> int:
         return len(CLIPS) + len(OTHERS)
+
+
+# ------------------------------------------------------ what players meet less often, and frametap must not get wrong
+
+CLIPS |= {
+    "hevc_raw": Clip("libx265", ".hevc", options=_X265),
+    "hevc_layers": Clip(
+        "libx265",
+        options={**_X265, "x265-params": f"{_X265['x265-params']}:temporal-layers=3"},
+    ),
+    "h264_open_gop_ts": Clip(
+        "libx264",
+        ".ts",
+        options={
+            "preset": "veryfast",
+            "x264-params": "keyint=12:min-keyint=12:bframes=3:open-gop=1:scenecut=0",
+        },
+    ),
+    "h264_intra_refresh": Clip(
+        "libx264",
+        options={"preset": "veryfast", "x264-params": "intra-refresh=1:keyint=12:bframes=0"},
+    ),
+    "h264_slices": Clip("libx264", options={**_GOP12, "slices": "4"}),
+    "h264_flv": _h264(suffix=".flv"),
+    "flv1": Clip("flv", ".flv", options={"g": "12"}),
+    "wmv2": Clip("wmv2", ".wmv", options={"g": "12"}),
+    "mjpeg_avi": Clip("mjpeg", ".avi", pix_fmt="yuvj420p"),
+    "mpeg1": Clip("mpeg1video", ".mpg", fps=Fraction(25), options={"g": "12", "bf": "2"}),
+    "mpeg2_ps": Clip("mpeg2video", ".mpg", fps=Fraction(25), options={"g": "12", "bf": "2"}),
+    "mpeg2_interlaced": Clip(
+        "mpeg2video", ".ts", fps=Fraction(25), options={"g": "12", "bf": "2", "flags": "+ildct+ilme"}
+    ),
+    "vp8_hidden": Clip(
+        "libvpx",
+        ".webm",
+        options={
+            "g": "24",
+            "deadline": "good",
+            "cpu-used": "5",
+            "lag-in-frames": "10",
+            "auto-alt-ref": "1",
+        },
+    ),
+    "av1_webm": Clip("libsvtav1", ".webm", options=_AV1),
+    "late_start_mp4": _h264(start_seconds=5.0),
+    "vfr_hevc": Clip("libx265", options=_X265, durations=(1, 3, 2, 1, 7)),
+    "long": Clip(  # for what must not grow with position: small pictures, many of them
+        "libx264",
+        size=(96, 64),
+        encoded=1500,
+        frames=1500,
+        options={"preset": "ultrafast", "g": "50", "bf": "2"},
+    ),
+}
+
+
+def encode_two_tracks(path: Path) -> None:
+    """Write an MP4 with an H.264 track of 48 frames, then an MPEG-4 one of 24; players show the first."""
+    with av.open(str(path), "w") as output:
+        tracks = []
+        for encoder, size, frames in (("libx264", (160, 120), 48), ("mpeg4", (96, 64), 24)):
+            clip = Clip(encoder, size=size, encoded=frames, options={"g": "12", "bf": "2"})
+            stream = output.add_stream(encoder, rate=clip.fps, options=dict(clip.options))
+            stream.width, stream.height = size
+            stream.pix_fmt = clip.pix_fmt
+            tracks.append((stream, _frames(clip)))
+        for stream, frames_of_it in tracks:
+            for frame in frames_of_it:
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+
+
+def encode_cover(path: Path) -> None:
+    """Write an MP4 with a tone and a cover picture: audio, whatever its picture track says."""
+    with av.open(str(path), "w") as output:
+        tone = output.add_stream("aac", rate=48_000)
+        tone.layout = "mono"
+        cover = output.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 24_000), np.float32), "fltp", "mono")
+        silence.sample_rate, silence.pts = 48_000, 0
+        frame = av.VideoFrame.from_ndarray(picture(0, 64, 48), format="rgb24")
+        output.mux(cover.encode(frame.reformat(format="yuvj420p")))
+        output.mux(cover.encode(None))
+        output.mux(tone.encode(silence))
+        output.mux(tone.encode(None))
+
+
+def encode_packed(path: Path) -> None:
+    """Write an AVI the way DivX did: P and B picture in one packet, and a stub where the B picture would be."""
+    plain = path.with_name(f"plain_{path.name}")
+    encode(plain, Clip("mpeg4", ".avi", options={"g": "12", "bf": "1", "sc_threshold": "1000000000"}))
+    with av.open(str(plain)) as source, av.open(str(path), "w") as output:
+        stream = source.streams.video[0]
+        packed = output.add_stream_from_template(stream)
+        packets = [bytes(packet) for packet in source.demux(stream) if packet.size]
+        for number, payload in enumerate(_pack_pairs(packets)):
+            packet = av.Packet(payload)
+            packet.stream, packet.time_base = packed, 1 / Fraction(24)
+            packet.pts = packet.dts = number
+            packet.is_keyframe = _vop_type(payload) == "I"
+            output.mux(packet)
+    plain.unlink()
+
+
+_VOP, _USER_DATA = b"\0\0\1\xb6", b"\0\0\1\xb2"
+
+
+def _vop_type(packet: bytes) -> str:
+    """The vop_coding_type of the first VOP (ISO/IEC 14496-2, 6.2.5)."""
+    return "IPBS"[packet[packet.index(_VOP) + 4] >> 6]
+
+
+def _pack_pairs(packets: Sequence[bytes]) -> Iterator[bytes]:
+    """Put each B picture into the packet of the reference before it; an N-VOP (not coded) takes its place."""
+    stub = _VOP + b"\x50\0\0\0"  # P, time stamps zero, vop_coded 0
+    number = 0
+    while number < len(packets):
+        packet = packets[number]
+        if number == 0:  # what makes a decoder expect packed pictures
+            at = packet.index(_VOP)
+            packet = packet[:at] + _USER_DATA + b"DivX503b1393p" + packet[at:]
+        if number + 1 < len(packets) and _vop_type(packets[number + 1]) == "B":
+            yield packet + packets[number + 1]
+            yield stub
+            number += 2
+        else:
+            yield packet
+            number += 1
+
+
+OTHERS |= {
+    "two_tracks": (encode_two_tracks, ".mp4"),
+    "cover": (encode_cover, ".mp4"),
+    "packed_b": (encode_packed, ".avi"),
+}

@@ -233,8 +233,16 @@ def test_plan(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = json.loads(capsys.readouterr().out)
     assert facts["frames"] == [0, 12, 24, 36]
     assert facts["packets_fed"] == sum(run["stop"] - run["start"] for run in facts["runs"]) == 4
+    assert facts["packets_dropped"] == 0
     assert facts["packets_in_video"] == 48
     assert 0 < facts["bytes_fed"] < facts["bytes_in_video"]
+
+
+def test_snap(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("plan", talk, "--at", "0.55", "--snap", 0.1, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["frames"] == [12]
+    assert run("sample", talk, "-o", "x.npz", "--at", "0.55", "--snap", 0.1) == 0
+    assert np.load("x.npz")["indices"].tolist() == [12]
 
 
 def test_index_of_a_file(talk: Path) -> None:

@@ -2,6 +2,7 @@
 #include "bitstream/packet_parser.h"
 
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include "bindings/bindings.h"
 
@@ -30,18 +31,20 @@ void register_bitstream(py::module_& m) {
           "parse",
           [](PacketParser& self, const py::buffer& packet) {
             const PictureInfo info = self.parse(bytes_of(packet.request()));
-            return py::make_tuple(info.flags, info.order);
+            return py::make_tuple(info.flags, info.order, py::tuple(py::cast(info.refs)));
           },
-          py::arg("packet"), "The packet's (flags, output order); flags without PARSED say nothing.")
+          py::arg("packet"),
+          "The packet's (flags, output order, how many packets back those lie that it needs); flags without PARSED say nothing.")
       .def_property_readonly("needs_first_packet", &PacketParser::needs_first_packet)
       .def_property_readonly("parameter_sets_changed", &PacketParser::parameter_sets_changed)
       .def_property_readonly("chroma_sample_loc_type", &PacketParser::chroma_sample_loc_type);
   m.attr("PARSED") = static_cast<unsigned>(kParsed);
-  m.attr("START") = static_cast<int>(kStart);
-  m.attr("RESET") = static_cast<int>(kReset);
-  m.attr("REFERENCE") = static_cast<int>(kReference);
-  m.attr("SHOWN") = static_cast<int>(kShown);
-  m.attr("IRREGULAR") = static_cast<int>(kIrregular);
+  m.attr("START") = static_cast<unsigned>(kStart);
+  m.attr("RESET") = static_cast<unsigned>(kReset);
+  m.attr("REFERENCE") = static_cast<unsigned>(kReference);
+  m.attr("SHOWN") = static_cast<unsigned>(kShown);
+  m.attr("IRREGULAR") = static_cast<unsigned>(kIrregular);
+  m.attr("REFS_KNOWN") = static_cast<unsigned>(kRefsKnown);
   m.attr("UNKNOWN_ORDER") = kUnknownOrder;
 }
 

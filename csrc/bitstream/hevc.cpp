@@ -1,6 +1,9 @@
 // HEVC (ITU-T H.265, clause numbers below): parameter sets and slice segment headers, as far as output order needs them.
+#include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <optional>
+#include <vector>
 
 #include "bitstream/packet_parser.h"
 #include "bitstream/parameter_sets.h"
@@ -10,12 +13,27 @@ namespace {
 
 enum NalType { kRaslN = 8, kRaslR = 9, kBlaFirst = 16, kBlaLast = 18, kIdrFirst = 19, kIdrLast = 20, kCra = 21, kIrapLast = 23 };
 enum ParameterSetType { kSpsNal = 33, kPpsNal = 34, kEndOfSequence = 36, kEndOfBitstream = 37 };
-constexpr std::size_t kSliceHeaderBytes = 64;
+constexpr std::size_t kSliceHeaderBytes = 128;
+
+struct RefPic {
+  std::int32_t delta_poc = 0;
+  bool used = false;  // by the current picture; else it is only kept for later ones
+};
+
+// A short-term reference picture set (7.4.8): pictures before and after the current one in output order, nearest first.
+struct RefPicSet {
+  std::vector<RefPic> before;
+  std::vector<RefPic> after;
+  std::size_t size() const { return before.size() + after.size(); }
+};
 
 struct Sps {
   int log2_max_poc_lsb = 4;
   int max_sub_layers = 1;
   bool separate_colour_plane = false;
+  bool ref_pic_sets_known = false;
+  bool long_term_ref_pics = false;
+  std::vector<RefPicSet> ref_pic_sets;
 };
 
 struct Pps {
@@ -30,6 +48,7 @@ struct Slice {
   bool decodable_at_start = false;  // its parameter sets are in this packet or in the extradata
   bool discards_output = false;     // no_output_of_prior_pics_flag
   std::int32_t poc_lsb = 0;
+  std::optional<RefPicSet> refs;    // nothing when the header leaves it open
   const Sps* sps = nullptr;
 };
 
@@ -46,6 +65,93 @@ void skip_profile_tier_level(BitReader& in, int max_sub_layers) {  // 7.3.3
     if (profile[static_cast<std::size_t>(i)]) in.skip(88);
     if (level[static_cast<std::size_t>(i)]) in.skip(8);
   }
+}
+
+void skip_scaling_lists(BitReader& in) {  // 7.3.4
+  for (int size = 0; size < 4; ++size) {
+    for (int matrix = 0; matrix < 6; matrix += size == 3 ? 3 : 1) {
+      if (!in.flag()) {
+        in.ue();
+        continue;
+      }
+      if (size > 1) in.se();
+      for (int i = 0; i < std::min(64, 1 << (4 + 2 * size)); ++i) in.se();
+    }
+  }
+}
+
+// The set is written as another one, shifted: (7-61) and (7-62).
+RefPicSet predict_ref_pic_set(BitReader& in, const RefPicSet& from, std::int32_t shift) {
+  const std::size_t negative = from.before.size();
+  std::vector<bool> used(from.size() + 1);
+  std::vector<bool> kept(from.size() + 1, true);
+  for (std::size_t j = 0; j <= from.size(); ++j) {
+    used[j] = in.flag();
+    if (!used[j]) kept[j] = in.flag();
+  }
+  RefPicSet set;
+  const auto add = [&](std::vector<RefPic>& side, int sign, std::int32_t delta, std::size_t j) {
+    if (delta * sign > 0 && kept[j]) side.push_back({delta, used[j]});
+  };
+  for (std::size_t j = from.after.size(); j-- > 0;) add(set.before, -1, from.after[j].delta_poc + shift, negative + j);
+  add(set.before, -1, shift, from.size());
+  for (std::size_t j = 0; j < negative; ++j) add(set.before, -1, from.before[j].delta_poc + shift, j);
+  for (std::size_t j = negative; j-- > 0;) add(set.after, 1, from.before[j].delta_poc + shift, j);
+  add(set.after, 1, shift, from.size());
+  for (std::size_t j = 0; j < from.after.size(); ++j) add(set.after, 1, from.after[j].delta_poc + shift, negative + j);
+  return set;
+}
+
+// st_ref_pic_set(index) of 7.3.7; the slice header's own set has the number sets.size().
+std::optional<RefPicSet> parse_ref_pic_set(BitReader& in, const std::vector<RefPicSet>& sets, std::size_t index, bool in_slice) {
+  if (index > 0 && in.flag()) {
+    const std::size_t back = (in_slice ? in.ue() : 0) + std::size_t{1};
+    const bool negative = in.flag();
+    const auto magnitude = static_cast<std::int32_t>(in.ue() & 0xFFFF) + 1;
+    if (back > index) return std::nullopt;
+    return predict_ref_pic_set(in, sets[index - back], negative ? -magnitude : magnitude);
+  }
+  RefPicSet set;
+  const std::uint32_t before = in.ue();
+  const std::uint32_t after = in.ue();
+  if (before > 16 || after > 16) return std::nullopt;
+  const auto read = [&](std::vector<RefPic>& side, std::uint32_t count, std::int32_t sign) {
+    std::int32_t delta = 0;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      delta += sign * (static_cast<std::int32_t>(in.ue() & 0xFFFF) + 1);
+      side.push_back({delta, in.flag()});
+    }
+  };
+  read(set.before, before, -1);
+  read(set.after, after, 1);
+  return set;
+}
+
+// The part of an SPS behind log2_max_pic_order_cnt_lsb, up to the reference picture sets.
+void parse_ref_pic_sets(BitReader& in, Sps& sps) {
+  for (int i = in.flag() ? 0 : sps.max_sub_layers - 1; i < sps.max_sub_layers; ++i) {
+    in.ue();
+    in.ue();
+    in.ue();
+  }
+  for (int i = 0; i < 6; ++i) in.ue();
+  if (in.flag() && in.flag()) skip_scaling_lists(in);
+  in.skip(2);
+  if (in.flag()) {  // pcm_enabled_flag
+    in.skip(8);
+    in.ue();
+    in.ue();
+    in.skip(1);
+  }
+  const std::uint32_t count = in.ue();
+  if (count > 64) return;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    auto set = parse_ref_pic_set(in, sps.ref_pic_sets, i, false);
+    if (!set || in.overrun()) return;
+    sps.ref_pic_sets.push_back(std::move(*set));
+  }
+  sps.long_term_ref_pics = in.flag();
+  sps.ref_pic_sets_known = !in.overrun();
 }
 
 std::optional<Sps> parse_sps(Bytes nal, std::uint32_t& id) {  // 7.3.2.2
@@ -67,6 +173,7 @@ std::optional<Sps> parse_sps(Bytes nal, std::uint32_t& id) {  // 7.3.2.2
   in.ue();
   sps.log2_max_poc_lsb = static_cast<int>(in.ue()) + 4;
   const bool sane = !in.overrun() && id < 16 && sps.log2_max_poc_lsb <= 16 && sps.max_sub_layers <= 7;
+  if (sane) parse_ref_pic_sets(in, sps);
   return sane ? std::optional<Sps>(sps) : std::nullopt;
 }
 
@@ -106,7 +213,17 @@ class HevcParser final : public PacketParser {
   void read_parameter_set(Bytes nal);
   std::optional<Slice> parse_slice(Bytes nal, int type) const;
   std::int32_t picture_order(const Slice& slice, bool resets, bool anchor);
+  static std::optional<RefPicSet> parse_slice_ref_pic_set(BitReader& in, const Sps& sps);
+  bool order_survives_gaps(std::int32_t poc, const Slice& slice, const std::vector<std::uint64_t>& used) const;
+  void note_references(PictureInfo& info, const Slice& slice, bool resets, bool anchor);
   void describe(PictureInfo& info, const Slice& slice, int type, int temporal_id);
+
+  struct Picture {
+    std::int32_t poc;
+    std::uint64_t packet;
+    bool anchor;  // later pictures take the high bits of their order from it (prevTid0Pic)
+  };
+  std::vector<Picture> pictures_;  // that later ones of the same coded video sequence may refer to
 
   int length_size_ = 0;
   ParameterSets<Sps, 16> sps_;
@@ -161,8 +278,53 @@ std::optional<Slice> HevcParser::parse_slice(Bytes nal, int type) const {  // 7.
   in.ue();  // slice_type
   if (pps.output_flag_present) slice.shown = in.flag();
   if (slice.sps->separate_colour_plane) in.skip(2);
-  if (!is_idr(type)) slice.poc_lsb = static_cast<std::int32_t>(in.bits(slice.sps->log2_max_poc_lsb));
+  slice.refs = RefPicSet{};
+  if (!is_idr(type)) {
+    slice.poc_lsb = static_cast<std::int32_t>(in.bits(slice.sps->log2_max_poc_lsb));
+    slice.refs = parse_slice_ref_pic_set(in, *slice.sps);
+  }
   return in.overrun() ? std::nullopt : std::optional<Slice>(slice);
+}
+
+std::optional<RefPicSet> HevcParser::parse_slice_ref_pic_set(BitReader& in, const Sps& sps) {
+  if (!sps.ref_pic_sets_known || sps.long_term_ref_pics) return std::nullopt;
+  const std::size_t count = sps.ref_pic_sets.size();
+  if (!in.flag()) return parse_ref_pic_set(in, sps.ref_pic_sets, count, true);
+  int bits = 0;
+  while ((std::size_t{1} << bits) < count) ++bits;
+  const std::uint32_t index = in.bits(bits);
+  return index < count ? std::optional(sps.ref_pic_sets[index]) : std::nullopt;
+}
+
+// A decoder that is not fed every picture must still find the same picture order count (8.3.1), whose high bits follow
+// from the last anchor picture it saw: that is so when every anchor since the newest one referred to is near enough.
+bool HevcParser::order_survives_gaps(std::int32_t poc, const Slice& slice, const std::vector<std::uint64_t>& used) const {
+  const std::int32_t half = 1 << (slice.sps->log2_max_poc_lsb - 1);
+  for (auto picture = pictures_.rbegin(); picture != pictures_.rend(); ++picture) {
+    if (!picture->anchor) continue;
+    if (std::abs(picture->poc - poc) >= half) return false;
+    if (std::find(used.begin(), used.end(), picture->packet) != used.end()) return true;
+  }
+  return false;
+}
+
+void HevcParser::note_references(PictureInfo& info, const Slice& slice, bool resets, bool anchor) {
+  std::vector<std::uint64_t> used;
+  if (slice.refs) {
+    for (const auto* side : {&slice.refs->before, &slice.refs->after}) {
+      for (const RefPic& ref : *side) {
+        const auto held = std::find_if(pictures_.rbegin(), pictures_.rend(), [&](const Picture& picture) {
+          return picture.poc == info.order + ref.delta_poc;
+        });
+        if (ref.used && held != pictures_.rend()) used.push_back(held->packet);
+      }
+    }
+    if (resets || order_survives_gaps(info.order, slice, used)) info.flags |= kRefsKnown;
+    for (const std::uint64_t packet : used) info.refs.push_back(static_cast<std::int32_t>(packet_ - packet));
+  }
+  constexpr std::size_t kMost = 64;  // far more than a decoded picture buffer holds
+  if (pictures_.size() == kMost) pictures_.erase(pictures_.begin());
+  pictures_.push_back({info.order, packet_, anchor});
 }
 
 std::int32_t HevcParser::picture_order(const Slice& slice, bool resets, bool anchor) {  // 8.3.1
@@ -186,7 +348,10 @@ void HevcParser::describe(PictureInfo& info, const Slice& slice, int type, int t
   // does that mean that no picture at all refers to them.
   const bool sub_layer_non_reference = type < kBlaFirst && type % 2 == 0;
   const bool leading = type >= 6 && type <= kRaslR;
-  info.order = picture_order(slice, resets, temporal_id == 0 && !sub_layer_non_reference && !leading);
+  const bool anchor = temporal_id == 0 && !sub_layer_non_reference && !leading;
+  info.order = picture_order(slice, resets, anchor);
+  if (resets) pictures_.clear();
+  note_references(info, slice, resets, anchor);
   if (is_irap(type) && slice.decodable_at_start) info.flags |= kStart;
   if (is_idr(type)) info.flags |= kReset;
   if (!sub_layer_non_reference || temporal_id + 1 < slice.sps->max_sub_layers) info.flags |= kReference;

@@ -16,7 +16,7 @@ class IntraParser final : public PacketParser {
  public:
   PictureInfo parse(Bytes packet) override {
     if (packet.empty()) return {};
-    return {kParsed | kStart | kReset | kShown, 0};
+    return {kParsed | kStart | kReset | kShown | kRefsKnown, 0, {}};
   }
 };
 

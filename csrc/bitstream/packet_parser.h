@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "bitstream/bit_reader.h"
 
@@ -16,6 +17,7 @@ enum PictureFlags : std::uint32_t {
   kReset = 4,       // nothing after it refers to anything before it, in decode or in output order (IDR, VPx and AV1 key frames)
   kReference = 8,   // other pictures may refer to it; a picture without it can be left out unseen
   kShown = 16,      // the packet yields a frame
+  kRefsKnown = 64,  // `refs` lists all that decoding this packet needs; without it, every earlier kReference since a kStart
   kIrregular = 32,  // a lone field, several pictures, discarded output ...: packets and frames are not one to one here
 };
 
@@ -25,6 +27,8 @@ struct PictureInfo {
   std::uint32_t flags = 0;
   // Output order among the pictures since the last kReset (H.264 and HEVC: picture order count), or kUnknownOrder.
   std::int32_t order = kUnknownOrder;
+  // How many packets back those lie that this one needs to be decoded exactly.
+  std::vector<std::int32_t> refs;
 };
 
 // Reads packets in decode order and keeps the parameter sets it meets. Owns nothing of the caller's; not thread-safe.

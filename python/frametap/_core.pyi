@@ -4,16 +4,16 @@ Native core of frametap: pixel conversion, DLPack export, the CUDA kernels as by
 from __future__ import annotations
 import typing
 import typing_extensions
-__all__: list[str] = ['Converter', 'IRREGULAR', 'PARSED', 'PacketParser', 'REFERENCE', 'RESET', 'SHOWN', 'START', 'UNKNOWN_ORDER', 'cpu_isa', 'cpu_isas', 'cuda_fatbin', 'export_dlpack', 'pixel_formats']
+__all__: list[str] = ['Converter', 'IRREGULAR', 'PARSED', 'PacketParser', 'REFERENCE', 'REFS_KNOWN', 'RESET', 'SHOWN', 'START', 'UNKNOWN_ORDER', 'cpu_isa', 'cpu_isas', 'cuda_fatbin', 'export_dlpack', 'pixel_formats']
 class PacketParser:
     """
     Reads the headers of a stream's packets, in decode order; decodes nothing.
     """
     def __init__(self, codec: str, extradata: bytes = b'') -> None:
         ...
-    def parse(self, packet: typing_extensions.Buffer) -> tuple[int, int]:
+    def parse(self, packet: typing_extensions.Buffer) -> tuple[int, int, tuple]:
         """
-        The packet's (flags, output order); flags without PARSED say nothing.
+        The packet's (flags, output order, how many packets back those lie that it needs); flags without PARSED say nothing.
         """
     @property
     def chroma_sample_loc_type(self) -> int:
@@ -77,6 +77,7 @@ def pixel_formats() -> list[str]:
 IRREGULAR: int = 32
 PARSED: int = 1
 REFERENCE: int = 8
+REFS_KNOWN: int = 64
 RESET: int = 4
 SHOWN: int = 16
 START: int = 2

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frametap import index_file
-from frametap._core import REFERENCE, RESET, SHOWN, START
+from frametap._core import REFERENCE, REFS_KNOWN, RESET, SHOWN, START
 from frametap.errors import SourceError
 from frametap.source import Source, SourceLike
 
@@ -43,7 +43,9 @@ class FrameIndex:
         packet_duration: int32[M], time_base units, 0 when the container does not say.
         packet_position: int64[M], byte offset in the source, -1 when the container does not say.
         packet_size: int32[M], bytes.
-        packet_flags: uint8[M], START | RESET | REFERENCE | SHOWN as `frametap._core` defines them.
+        packet_flags: uint8[M], START | RESET | REFERENCE | SHOWN | REFS_KNOWN as `frametap._core` defines them.
+        ref_counts: uint8[M], how many packets each packet with REFS_KNOWN needs to be decoded.
+        refs: int32[ref_counts.sum()], how many packets back those lie, packet after packet.
         decode_order: int32[N], for each frame the number of the packet (in decode order) that it comes from.
 
     Example:
@@ -68,6 +70,8 @@ class FrameIndex:
     packet_position: NDArray[np.int64]
     packet_size: NDArray[np.int32]
     packet_flags: NDArray[np.uint8]
+    ref_counts: NDArray[np.uint8]
+    refs: NDArray[np.int32]
     decode_order: NDArray[np.int32]
 
     def __post_init__(self) -> None:
@@ -185,9 +189,14 @@ class FrameIndex:
         frames[self.decode_order[::-1]] = np.arange(len(self) - 1, -1, -1, dtype=np.int32)
         return frames
 
+    @cached_property
+    def ref_offsets(self) -> NDArray[np.int64]:
+        """int64[M + 1]: where the entries of each packet begin in `refs`."""
+        return np.append(0, np.cumsum(self.ref_counts, dtype=np.int64))
+
     @property
     def nbytes(self) -> int:
-        """Bytes of memory its arrays take: 29 per frame and packet."""
+        """Bytes of memory its arrays take."""
         return sum(getattr(self, name).nbytes for name in index_file.ARRAYS)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -223,4 +232,4 @@ class FrameIndex:
         raise SourceError(f"{source.name}: is not the file this index was made of: {what}; build the index again")
 
 
-__all__ = ["NO_PTS", "REFERENCE", "RESET", "SHOWN", "START", "FrameIndex"]
+__all__ = ["NO_PTS", "REFERENCE", "REFS_KNOWN", "RESET", "SHOWN", "START", "FrameIndex"]

@@ -9,7 +9,7 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
-from frametap._core import IRREGULAR, PARSED, REFERENCE, RESET, SHOWN, START, UNKNOWN_ORDER, PacketParser
+from frametap._core import IRREGULAR, PARSED, REFERENCE, REFS_KNOWN, RESET, SHOWN, START, UNKNOWN_ORDER, PacketParser
 from frametap.container import Container
 from frametap.errors import DecodeError
 from frametap.index import NO_PTS, FrameIndex
@@ -41,6 +41,7 @@ class Scan:
     discarded: list[bool] = field(default_factory=list)
     flags: list[int] = field(default_factory=list)
     order: list[int] = field(default_factory=list)
+    refs: list[tuple[int, ...]] = field(default_factory=list)
     damaged: bool = False
     fresh_decoders: bool = False
     prime_decoders: bool = False
@@ -76,9 +77,10 @@ def scan_packets(container: Container) -> Scan:
             scan.keyframe.append(packet.is_keyframe)
             scan.discarded.append(packet.is_discard)
             scan.damaged = scan.damaged or packet.is_corrupt
-            flags, order = parser.parse(packet) if parser else (0, UNKNOWN_ORDER)
+            flags, order, refs = parser.parse(packet) if parser else (0, UNKNOWN_ORDER, ())
             scan.flags.append(flags)
             scan.order.append(order)
+            scan.refs.append(refs)
     except DecodeError:
         scan.damaged = True
     if parser is not None:
@@ -189,6 +191,8 @@ def _build(source: Source, container: Container, scan: Scan, frames: Numbers, me
         packet_position=np.array(scan.position, dtype=np.int64),
         packet_size=np.array(scan.size, dtype=np.int32),
         packet_flags=_packet_flags(scan, container.codec),
+        ref_counts=np.array([len(refs) for refs in scan.refs], dtype=np.uint8),
+        refs=np.array([distance for refs in scan.refs for distance in refs], dtype=np.int32),
         decode_order=frames.astype(np.int32),
     )
 
@@ -208,7 +212,7 @@ def _fill_missing_pts(pts: Numbers, duration: Numbers, frames: Numbers, fallback
 
 
 def _packet_flags(scan: Scan, codec: str) -> NDArray[np.uint8]:
-    """Return START, RESET, REFERENCE and SHOWN per packet, trusting the container only for codecs known to be safe."""
+    """Return START, RESET, REFERENCE, SHOWN and REFS_KNOWN per packet, trusting the container only for codecs known to be safe."""
     flags = np.array(scan.flags, dtype=np.int64)
     keyframe = np.array(scan.keyframe)
     unread = (flags & PARSED) == 0
@@ -219,4 +223,4 @@ def _packet_flags(scan: Scan, codec: str) -> NDArray[np.uint8]:
     if codec == "mpeg4" and (flags & IRREGULAR).any():
         flags &= ~START
     flags[0] |= START | RESET
-    return (flags & (START | RESET | REFERENCE | SHOWN)).astype(np.uint8)
+    return (flags & (START | RESET | REFERENCE | SHOWN | REFS_KNOWN)).astype(np.uint8)

@@ -4,11 +4,12 @@
     4 bytes   uint32 format version, now 1
     4 bytes   uint32 length of the header
     ...       header: JSON object with codec, time_base [num, den], stream_index, average_fps, method, strict_output, fresh_decoders, prime_decoders,
-              source_size, source_hash, packets (M), frames (N)
-    ...       the arrays of `ARRAYS` in that order: M or N values each, packed
+              source_size, source_hash, packets (M), frames (N), refs (K)
+    ...       zlib stream of the arrays of `ARRAYS` in that order, each as byte planes: the lowest byte of every element,
+              then the next ...; packet_pts, packet_position and decode_order as differences to the element before
     16 bytes  BLAKE2b digest of everything before it
 
-29 bytes per frame where every packet is one frame. A reader refuses other versions, so fields may only change with it.
+About 3 to 8 bytes per frame. A reader refuses other versions, so fields may only change with the number.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frametap.errors import SourceError
 
@@ -31,26 +34,28 @@ _MAGIC = b"FRAMETAP"
 _VERSION = 1
 _DIGEST_BYTES = 16
 _FIELDS = ("codec", "stream_index", "average_fps", "method", "strict_output", "fresh_decoders", "prime_decoders", "source_size", "source_hash")
-# Array name -> (element type, which count it has).
+# Array name -> (element type, which count it has). Positions and timestamps are stored as differences, which compress well.
 ARRAYS = {
     "packet_pts": ("<i8", "packets"),
     "packet_duration": ("<i4", "packets"),
     "packet_position": ("<i8", "packets"),
     "packet_size": ("<i4", "packets"),
     "packet_flags": ("<u1", "packets"),
+    "ref_counts": ("<u1", "packets"),
+    "refs": ("<i4", "refs"),
     "decode_order": ("<i4", "frames"),
 }
+_DIFFERENCES = ("packet_pts", "packet_position", "decode_order")
 
 
 def write(path: Path, index: FrameIndex) -> None:
     """Write `index` to `path`, through a temporary file so that a reader never sees half of it."""
     header: dict[str, Any] = {name: getattr(index, name) for name in _FIELDS}
     header["time_base"] = [index.time_base.numerator, index.time_base.denominator]
-    header["packets"], header["frames"] = len(index.packet_pts), len(index.decode_order)
+    header.update(packets=len(index.packet_pts), frames=len(index.decode_order), refs=len(index.refs))
     text = json.dumps(header).encode()
-    parts = [_MAGIC, struct.pack("<II", _VERSION, len(text)), text]
-    parts += [getattr(index, name).astype(kind).tobytes() for name, (kind, _) in ARRAYS.items()]
-    body = b"".join(parts)
+    columns = b"".join(_pack(name, getattr(index, name)) for name in ARRAYS)
+    body = b"".join([_MAGIC, struct.pack("<II", _VERSION, len(text)), text, zlib.compress(columns, 6)])
     temporary = path.with_name(path.name + ".part")
     try:
         temporary.write_bytes(body + hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest())
@@ -58,6 +63,21 @@ def write(path: Path, index: FrameIndex) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise SourceError(f"{path}: the index cannot be written: {error.strerror}") from error
+
+
+def _pack(name: str, values: NDArray[Any]) -> bytes:
+    """Return an array's bytes, the first byte of every element first: neighbours are alike, so they compress."""
+    if name in _DIFFERENCES:
+        values = np.diff(values, prepend=values.dtype.type(0))
+    values = values.astype(ARRAYS[name][0])
+    return values.view(np.uint8).reshape(-1, values.itemsize).T.tobytes()
+
+
+def _unpack(name: str, data: bytes, count: int, offset: int) -> NDArray[Any]:
+    kind = np.dtype(ARRAYS[name][0])
+    raw = np.frombuffer(data, np.uint8, count * kind.itemsize, offset).reshape(kind.itemsize, count)
+    values: NDArray[Any] = np.ascontiguousarray(raw.T).view(kind).reshape(count)
+    return np.cumsum(values, dtype=kind) if name in _DIFFERENCES else values
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -77,8 +97,8 @@ def read(path: Path) -> dict[str, Any]:
     header = json.loads(body[16 : 16 + length])
     fields: dict[str, Any] = {name: header[name] for name in _FIELDS}
     fields["time_base"] = Fraction(*header["time_base"])
-    offset = 16 + length
-    for name, (kind, count) in ARRAYS.items():
-        fields[name] = np.frombuffer(body, dtype=kind, count=header[count], offset=offset).copy()
+    columns, offset = zlib.decompress(body[16 + length :]), 0
+    for name, (_, count) in ARRAYS.items():
+        fields[name] = _unpack(name, columns, header[count], offset)
         offset += fields[name].nbytes
     return fields

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frametap.index import REFERENCE, RESET, START, FrameIndex
+from frametap.index import REFERENCE, REFS_KNOWN, RESET, START, FrameIndex
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,12 +35,13 @@ class Run:
     @classmethod
     def of(cls, index: FrameIndex, start: int, stop: int, frames: NDArray[np.int64]) -> Run:
         """Plan the packets between two numbers for the given frames."""
-        feed = (index.packet_flags[start:stop] & REFERENCE) != 0
         # Where headers do not number the frames, a packet without a reference may still be half of a wanted picture.
         if index.method == "decode":
-            feed[:] = True
+            return cls(start, stop, frames, np.ones(stop - start, dtype=bool))
+        feed = np.zeros(stop - start, dtype=bool)
         feed[0] = True
         feed[index.decode_order[frames] - start] = True
+        _add_references(index, start, feed)
         return cls(start, stop, frames, feed)
 
 
@@ -164,6 +165,23 @@ def _runs(index: FrameIndex, wanted: NDArray[np.int64]) -> tuple[Run, ...]:
             stop, frames = max(previous_stop, stop), np.union1d(previous_frames, frames)
         spans.append((begin, stop, frames))
     return tuple(Run.of(index, *span) for span in spans)
+
+
+def _add_references(index: FrameIndex, start: int, feed: NDArray[np.bool_]) -> None:
+    """Mark all packets that the marked ones need, counted from packet `start`, directly or through others."""
+    flags = index.packet_flags[start : start + len(feed)]
+    known = ((flags & REFS_KNOWN) != 0).tolist()
+    offsets, refs = index.ref_offsets, index.refs
+    for packet in range(len(feed) - 1, 0, -1):
+        if not feed[packet]:
+            continue
+        if not known[packet]:  # then it may need any reference before it, and those all that they need
+            feed[:packet] |= (flags[:packet] & REFERENCE) != 0
+            return
+        number = start + packet
+        for distance in refs[offsets[number] : offsets[number + 1]].tolist():
+            if distance <= packet:
+                feed[packet - distance] = True
 
 
 def _end_packets(index: FrameIndex, packets: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -101,7 +101,7 @@ def demo(
     sampler, transform = ft.Uniform(32), ft.Transform(size=(224, 224))
     with busy("sampling in a fresh process"):
         measured = measure(path, sampler, transform, device)
-    _draw_sheet(path, ft.Uniform(20), sheet, 320, None, device)
+    _draw_sheet(path, ft.Uniform(20), sheet, device=device)
     print_costs(path, sampler, measured)
     print(f"contact sheet: {sheet}")
 
@@ -166,7 +166,14 @@ def sample(
     transform = transforming.build(**({"layout": "NHWC"} if output.suffix == ".png" else {}))
     sampler = sampling.build(default=32)
     with busy("sampling"):
-        batch = ft.sample(video, sampler, transform, device=device, on_error=on_error)
+        batch = ft.sample(
+            video,
+            sampler,
+            transform,
+            device=device,
+            on_error=on_error,
+            snap_seconds=sampling.snap,
+        )
     output.parent.mkdir(parents=True, exist_ok=True)
     names = save(output, batch)
     report = batch.report
@@ -205,7 +212,7 @@ def sheet(
         frametap sheet talk.mp4 -o cuts.png --keyframes --tile 240
     """
     output = output or Path(f"{video.name}.sheet.png")
-    _draw_sheet(video, sampling.build(default=20), output, tile, columns, device)
+    _draw_sheet(video, sampling.build(default=20), output, tile, columns, device, sampling.snap)
     print(output)
 
 
@@ -222,7 +229,7 @@ def plan(
     """
     sampler = sampling.build(default=32)
     with busy("indexing"), ft.open(video, device=device) as reader:
-        planned = reader.plan(sampler)
+        planned = reader.plan(sampler, snap_seconds=sampling.snap)
     if as_json:
         print_json(plan_facts(planned))
     else:
@@ -343,7 +350,13 @@ def _demo_clip(folder: Path) -> Path:
 
 
 def _draw_sheet(
-    video: Path, sampler: Sampler, output: Path, tile: int, columns: int | None, device: str
+    video: Path,
+    sampler: Sampler,
+    output: Path,
+    tile: int = 320,
+    columns: int | None = None,
+    device: str = "auto",
+    snap_seconds: float = 0.0,
 ) -> None:
     with busy("indexing"), ft.open(video, device=device) as reader:
         info, count = reader.info, len(reader)
@@ -353,7 +366,13 @@ def _draw_sheet(
     transform = ft.Transform(size=size, layout="NHWC")
     with busy("sampling"):
         batch = ft.sample(
-            video, sampler, transform, device=device, index=reader.index, on_error="black"
+            video,
+            sampler,
+            transform,
+            device=device,
+            index=reader.index,
+            on_error="black",
+            snap_seconds=snap_seconds,
         )
     if batch.error is not None:
         print(f"{(~batch.ok).sum()} frames are black: {batch.error}", file=sys.stderr)

@@ -65,6 +65,11 @@ class SamplerOptions:
         float | None, _which("--end", metavar="S", help="Only frames before this second.")
     ] = None
 
+    snap: Annotated[
+        float,
+        _which("--snap", metavar="S", help="Let frames move this far to one cheaper to decode."),
+    ] = 0.0
+
     def build(self, default: int) -> Sampler:
         """Return the sampler that was asked for, `Uniform(default)` when none was; wrong use exits with 2."""
         named = [

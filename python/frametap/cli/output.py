@@ -145,6 +145,7 @@ def plan_facts(plan: ft.Plan) -> dict[str, Any]:
         "frames": plan.frames,
         "frames_in_video": len(index),
         "packets_fed": plan.packets,
+        "packets_dropped": plan.dropped,
         "packets_in_video": len(index.packet_size),
         "bytes_fed": plan.bytes,
         "bytes_in_video": int(index.packet_size.sum()),
@@ -158,7 +159,7 @@ def print_plan(plan: ft.Plan) -> None:
     columns = min(total, stdout.width - 10, 100)
     fed = np.zeros(total)
     for run in plan.runs:
-        fed[run.start : run.stop] = 1
+        fed[run.start : run.stop] = run.feed
     column_of = np.arange(total) * columns // max(1, total)
     share = np.bincount(column_of, fed, columns) / np.bincount(column_of, minlength=columns)
     wanted = np.bincount(column_of[index.decode_order[plan.frames]], minlength=columns)
