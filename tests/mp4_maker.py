@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
 
 HANDLERS = {"vide": b"vmhd", "soun": b"smhd", "text": b"nmhd"}
 
@@ -22,17 +23,17 @@ def full_box(kind: str, *parts: bytes, version: int = 0, flags: int = 0) -> byte
 
 def u32(*values: int) -> bytes:
     """Return numbers as 32-bit big endian, negative ones in two's complement."""
-    return b"".join(struct.pack(">I", value & 0xFFFFFFFF) for value in values)
+    return struct.pack(f">{len(values)}I", *(value & 0xFFFFFFFF for value in values))
 
 
 def u64(*values: int) -> bytes:
     """Return numbers as 64-bit big endian, negative ones in two's complement."""
-    return b"".join(struct.pack(">Q", value & 0xFFFFFFFFFFFFFFFF) for value in values)
+    return struct.pack(f">{len(values)}Q", *(value & 0xFFFFFFFFFFFFFFFF for value in values))
 
 
 def table(kind: str, rows: Sequence[Sequence[int]], version: int = 0) -> bytes:
     """Return a full box with a count and rows of 32-bit numbers."""
-    return full_box(kind, u32(len(rows)), *(u32(*row) for row in rows), version=version)
+    return full_box(kind, u32(len(rows), *chain.from_iterable(rows)), version=version)
 
 
 @dataclass
@@ -60,7 +61,13 @@ class Track:
     extra: Sequence[bytes] = field(default_factory=tuple)
 
 
-def movie(*tracks: Track, timescale: int = 1000, mdat: str = "plain", fast_start: bool = False, **boxes: bytes) -> bytes:
+def movie(
+    *tracks: Track,
+    timescale: int = 1000,
+    mdat: str = "plain",
+    fast_start: bool = False,
+    **boxes: bytes,
+) -> bytes:
     """Return a whole file: ftyp, mdat with every track's samples one after another, moov.
 
     Args:
@@ -124,10 +131,8 @@ def _trak(track: Track, position: int) -> bytes:
 def _stbl(track: Track, position: int) -> bytes:
     entry = box(track.entry, bytes(6), b"\0\1", bytes(16), b"\0\x40\0\x30", bytes(50))
     chunks = list(track.chunks) if track.chunks is not None else [len(track.sizes)]
-    offsets, done = [], 0
-    for count in chunks:
-        offsets.append(position + sum(track.sizes[:done]))
-        done += count
+    bytes_before = list(accumulate(track.sizes, initial=position))
+    offsets = [bytes_before[first] for first in list(accumulate(chunks, initial=0))[:-1]]
     parts = [full_box("stsd", u32(1), entry), table("stts", track.stts)]
     if track.ctts is not None:
         parts.append(table("ctts", track.ctts, version=int(track.wide)))

@@ -4,6 +4,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <tuple>
+
 #include "bindings/bindings.h"
 
 namespace py = pybind11;
@@ -31,7 +33,7 @@ void register_bitstream(py::module_& m) {
           "parse",
           [](PacketParser& self, const py::buffer& packet) {
             const PictureInfo info = self.parse(bytes_of(packet.request()));
-            return py::make_tuple(info.flags, info.order, py::tuple(py::cast(info.refs)));
+            return std::make_tuple(info.flags, info.order, info.refs);
           },
           py::arg("packet"),
           "The packet's (flags, output order, how many packets back those lie that it needs); flags without PARSED say nothing.")

@@ -55,35 +55,49 @@ void horizontal(const HorizontalFilter& filter, const int16_t* in, int16_t* out)
 void horizontal_permuted(const PermutedFilter&, const int16_t*, int16_t*) {}
 
 void upsample2(const PhaseFilter& filter, const int16_t* in, int16_t* out) {
+  constexpr int32_t kBlock = 64;
   for (int32_t p = 0; p < 2; ++p) {
-    for (int32_t i = 0; i < filter.pairs; ++i) {
-      int32_t sum = 0;
+    const int16_t* source = in + filter.start[p];
+    for (int32_t begin = 0; begin < filter.pairs; begin += kBlock) {
+      const int32_t count = filter.pairs - begin < kBlock ? filter.pairs - begin : kBlock;
+      int32_t sum[kBlock] = {};
       for (int32_t k = 0; k < filter.count[p]; ++k) {
-        sum += filter.weights[p][k] * in[filter.start[p] + i + k];
+        for (int32_t i = 0; i < count; ++i) {
+          sum[i] += filter.weights[p][k] * source[begin + i + k];
+        }
       }
-      out[2 * i + p] = round_horizontal(sum);
+      for (int32_t i = 0; i < count; ++i) {
+        out[2 * (begin + i) + p] = round_horizontal(sum[i]);
+      }
     }
   }
 }
 
-inline int32_t mix_at(const ColorMatrix& m, int32_t channel, const int16_t* const* in, int32_t i) {
-  const bool three = m.components == 3;
-  return mix(m, channel, in[0][i], three ? in[1][i] : 0, three ? in[2][i] : 0);
+// Restrict and locals: out may hold bytes, and a byte may alias anything, which would stop the compiler from
+// vectorising.
+template <class Value, class Finish>
+void color_row(const ColorMatrix& matrix, int32_t channel, const int16_t* const* in, int32_t count,
+               Value* __restrict out, Finish finish) {
+  const ColorMatrix m = matrix;
+  const int16_t *a = in[0], *b = in[0], *c = in[0];
+  if (m.components == 3) {
+    b = in[1];
+    c = in[2];
+  }
+  for (int32_t i = 0; i < count; ++i) {  // a matrix of one component has weight 0 for the others
+    out[i] = finish(mix(m, channel, a[i], b[i], c[i]));
+  }
 }
 
 void color_u8(const ColorMatrix& m, const int16_t* const* in, int32_t count, bool, uint8_t* const* out) {
   for (int32_t channel = 0; channel < m.outputs; ++channel) {
-    for (int32_t i = 0; i < count; ++i) {
-      out[channel][i] = mix_to_u8(mix_at(m, channel, in, i));
-    }
+    color_row(m, channel, in, count, out[channel], [](int32_t mixed) { return mix_to_u8(mixed); });
   }
 }
 
 void color_mix(const ColorMatrix& m, const int16_t* const* in, int32_t count, int32_t* const* out) {
   for (int32_t channel = 0; channel < m.outputs; ++channel) {
-    for (int32_t i = 0; i < count; ++i) {
-      out[channel][i] = saturate_mix(mix_at(m, channel, in, i));
-    }
+    color_row(m, channel, in, count, out[channel], [](int32_t mixed) { return saturate_mix(mixed); });
   }
 }
 

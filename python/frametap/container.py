@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import av.error
@@ -23,10 +23,15 @@ from frametap.info import (
 )
 from frametap.source import Source
 
+# A file is not worse for a title in an unknown encoding. PyAV 19 no longer decodes titles on opening.
+_OPEN_OPTIONS: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+
 # AVColorRange.
 _FULL_RANGE = 2
 # Headers are worth reading a little further when the first packets are damaged, but not the whole file.
 _PROBE_PACKETS = 256
+
+VideoPacket: TypeAlias = "Packet[VideoStream]"
 
 # Decoders that go by another name than the codec they decode.
 _CODEC_OF_DECODER = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}
@@ -37,18 +42,16 @@ class Container:
 
     Args:
         source: the video.
-        threads: threads of the decoder; more than one means frame threading (FFmpeg's words).
-        strict_output: hold back as many H.264 pictures as the level allows, instead of guessing the reorder depth.
 
     Raises:
         SourceError: not a video FFmpeg can open, or no video stream in it.
         UnsupportedError: a codec that this FFmpeg cannot decode.
     """
 
-    def __init__(self, source: Source, *, threads: int = 1, strict_output: bool = False) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
         try:
-            self._container = av.open(source.av_input(), metadata_errors="ignore")
+            self._container = av.open(source.av_input(), **_OPEN_OPTIONS)
         except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
             raise SourceError(f"{source.name}: cannot be opened as a video: {_reason(error)}") from error
         try:
@@ -57,10 +60,7 @@ class Container:
             if self._decoder is None:
                 raise UnsupportedError(f"{source.name}: FFmpeg {av.library_versions['libavcodec']} has no decoder for it")
             self.codec = _CODEC_OF_DECODER.get(self._decoder.name, self._decoder.name)
-            self._decoder.thread_count = threads
-            self._decoder.thread_type = "FRAME" if threads > 1 else "NONE"
-            if strict_output and self.codec == "h264":
-                self._decoder.options = {**self._decoder.options, "strict": "1"}
+            self.configure()
             self.extradata = bytes(self._decoder.extradata or b"")
             # From the probe: how many pictures FFmpeg holds back to put them into output order.
             self.reorder_depth = int(self._decoder.reorder_depth)
@@ -68,8 +68,20 @@ class Container:
             self.close()
             raise
 
+    def configure(self, *, threads: int = 1, strict_output: bool = False) -> None:
+        """Set up the decoder; before its first picture only.
+
+        Args:
+            threads: more than one means frame threading (FFmpeg's words).
+            strict_output: hold back as many H.264 pictures as the level allows, instead of guessing the reorder depth.
+        """
+        self._decoder.thread_count = threads
+        self._decoder.thread_type = "FRAME" if threads > 1 else "NONE"
+        if strict_output and self.codec == "h264":
+            self._decoder.options = {**self._decoder.options, "strict": "1"}
+
     def _select_stream(self) -> VideoStream:
-        streams = [s for s in self._container.streams.video if not _is_cover(s)]
+        streams: list[VideoStream] = [s for s in self._container.streams.video if not _is_cover(s)]
         if not streams:
             found = ", ".join(sorted({s.type for s in self._container.streams})) or "no streams at all"
             raise SourceError(f"{self.source.name}: no video stream (found: {found})")
@@ -81,7 +93,7 @@ class Container:
         """Free the demuxer, the decoder and the file."""
         self._container.close()
 
-    def packets(self) -> Iterator[Packet]:
+    def packets(self) -> Iterator[VideoPacket]:
         """Yield the stream's packets from the current position in decode order.
 
         Raises:
@@ -106,7 +118,7 @@ class Container:
         """
         self._container.seek(pts, stream=self.stream, backward=True, any_frame=False)
 
-    def decode(self, packet: Packet | None) -> list[VideoFrame]:
+    def decode(self, packet: VideoPacket | None) -> list[VideoFrame]:
         """Feed one packet (None drains) and return the pictures that come out.
 
         Raises:
@@ -161,7 +173,7 @@ def video_info(container: Container, picture: VideoFrame) -> VideoInfo:
     if orientation.transpose:
         width, height = height, width
     duration = stream.duration
-    av_container = stream.container
+    av_container: Any = stream.container
     start = stream.start_time
     return VideoInfo(
         source=container.source.name,

@@ -104,7 +104,9 @@ class FrameIndex:
         """
         from frametap.index_build import build_index
 
-        return build_index(Source.of(source))
+        index, container = build_index(Source.of(source))
+        container.close()
+        return index
 
     @cached_property
     def pts(self) -> NDArray[np.int64]:
@@ -148,7 +150,8 @@ class FrameIndex:
     @cached_property
     def keyframes(self) -> NDArray[np.bool_]:
         """bool[N]: frames with which decoding can start."""
-        return (self.packet_flags[self.decode_order] & START) != 0
+        starts: NDArray[np.bool_] = (self.packet_flags[self.decode_order] & START) != 0
+        return starts
 
     @property
     def position(self) -> NDArray[np.int64]:

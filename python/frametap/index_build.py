@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frametap._core import IRREGULAR, PARSED, REFERENCE, REFS_KNOWN, RESET, SHOWN, START, UNKNOWN_ORDER, PacketParser
-from frametap.container import Container
+from frametap.container import Container, VideoPacket
 from frametap.errors import DecodeError
 from frametap.index import NO_PTS, FrameIndex
 from frametap.source import Source
@@ -41,24 +41,25 @@ class Scan:
     discarded: list[bool] = field(default_factory=list)
     flags: list[int] = field(default_factory=list)
     order: list[int] = field(default_factory=list)
-    refs: list[tuple[int, ...]] = field(default_factory=list)
+    refs: list[list[int]] = field(default_factory=list)
     damaged: bool = False
     fresh_decoders: bool = False
     prime_decoders: bool = False
 
 
-def build_index(source: Source) -> FrameIndex:
-    """Index a source; the one entry of this module."""
+def build_index(source: Source) -> tuple[FrameIndex, Container]:
+    """Index a source; the one entry of this module. The container it was read from is handed over, its decoder unused."""
     container = Container(source)
     try:
         scan = scan_packets(container)
         frames = frames_by_headers(scan, container)
         strict = container.codec == "h264" and frames is not None and _reorder_depth(frames) > container.reorder_depth
         if frames is None or strict:
-            return _build(source, container, scan, _frames_by_decoding(source), "decode", strict)
-        return _build(source, container, scan, frames, "headers", False)
-    finally:
+            return _build(source, container, scan, _frames_by_decoding(source), "decode", strict), container
+        return _build(source, container, scan, frames, "headers", False), container
+    except BaseException:
         container.close()
+        raise
 
 
 def scan_packets(container: Container) -> Scan:
@@ -77,7 +78,7 @@ def scan_packets(container: Container) -> Scan:
             scan.keyframe.append(packet.is_keyframe)
             scan.discarded.append(packet.is_discard)
             scan.damaged = scan.damaged or packet.is_corrupt
-            flags, order, refs = parser.parse(packet) if parser else (0, UNKNOWN_ORDER, ())
+            flags, order, refs = parser.parse(packet) if parser else (0, UNKNOWN_ORDER, [])
             scan.flags.append(flags)
             scan.order.append(order)
             scan.refs.append(refs)
@@ -126,7 +127,8 @@ def _sort_by_picture_order(scan: Scan, flags: Numbers, shown: Numbers, codec: st
 
 
 def _known(pts: Numbers) -> Numbers:
-    return pts[pts != NO_PTS]
+    known: Numbers = pts[pts != NO_PTS]
+    return known
 
 
 def _reorder_depth(frames: Numbers) -> int:
@@ -161,7 +163,7 @@ def _frames_by_decoding(source: Source) -> Numbers:
     return np.array(frames, dtype=np.int64)
 
 
-def _numbers_decoded(container: Container, packet: av.Packet | None) -> list[int]:
+def _numbers_decoded(container: Container, packet: VideoPacket | None) -> list[int]:
     try:
         return [picture.pts for picture in container.decode(packet) if picture.pts is not None]
     except av.error.FFmpegError:

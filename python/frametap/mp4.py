@@ -31,6 +31,10 @@ from frametap.source import Source
 _MAX_EDITS = 256
 _MAX_EDITED_SAMPLES = 1 << 25
 _MAX_EDIT_TIME = 1 << 60
+# FFmpeg finds the keyframes of these codecs in the packets. Tracks without stss claim that every sample is one.
+_KEYFRAMES_IN_PACKETS = frozenset(
+    ["avc1", "avc2", "avc3", "avc4", "dva1", "dvav", "h264", "H264", "vp08", "vp09", "vc-1"]
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +55,8 @@ class SampleTables:
         duration: int32[M], never 0.
         position: int64[M], byte offset in the file.
         size: int32[M], bytes.
-        keyframe: bool[M], sync samples; FFmpeg reads the flags of some codecs from the packets instead.
+        keyframe: bool[M], the sync samples listed. For H.264, VP8, VP9 and VC-1 FFmpeg looks into the packets instead,
+            and can find more of them where a muxer did not list all.
         discarded: bool[M], decoded but not shown: an edit list hides them.
         is_depended_on: uint8[M] of sdtp (0 unknown, 1 others depend on it, 2 disposable), None without.
     """
@@ -107,7 +112,7 @@ def parse_tables(source: Source) -> SampleTables:
     timescale, media_duration = media_header(track)
     samples = read_samples(track, source.size)
     edits = _edit_list(movie, timescale, len(samples.size))
-    played = apply_edits(samples, edits) if edits else _unedited(samples)
+    played = _apply_edits(samples, edits) if edits else _unedited(samples)
     total = int(samples.duration.sum())
     stream_duration = min(media_duration, total or media_duration)
     if edits:
@@ -117,6 +122,8 @@ def parse_tables(source: Source) -> SampleTables:
     kept = played.sample[packets]
     if not len(kept):
         raise NotRepresentableError("no samples")
+    if len(kept) > 1 and samples.keyframe.all() and codec_tag in _KEYFRAMES_IN_PACKETS:
+        raise NotRepresentableError("keyframes not listed")
     if not samples.duration[kept].all():
         raise NotRepresentableError(
             "samples without duration"
@@ -145,7 +152,7 @@ def parse_tables(source: Source) -> SampleTables:
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class _Edit:
     """A part of the media to play, in the track's time base; a `time` of -1 is a pause."""
 
     time: int
@@ -153,7 +160,7 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class _Played:
     """The packets after edits: which sample each is, when it is shown, and whether it is only decoded."""
 
     sample: Numbers
@@ -161,7 +168,7 @@ class Played:
     discarded: NDArray[np.bool_]
 
 
-def _edit_list(movie: Movie, timescale: int, num_samples: int) -> list[Edit]:
+def _edit_list(movie: Movie, timescale: int, num_samples: int) -> list[_Edit]:
     payload = movie.track.optional(b"elst")
     if payload is None:
         return []
@@ -179,7 +186,7 @@ def _edit_list(movie: Movie, timescale: int, num_samples: int) -> list[Edit]:
         duration = (duration * timescale + movie.timescale // 2) // movie.timescale
         if not 0 <= duration <= _MAX_EDIT_TIME or abs(time) > _MAX_EDIT_TIME:
             raise NotRepresentableError("absurd edit list")
-        edits.append(Edit(time, duration))
+        edits.append(_Edit(time, duration))
     if len(edits) * num_samples > _MAX_EDITED_SAMPLES:
         raise NotRepresentableError("too many edits")
     if edits and not movie.edits_apply:
@@ -187,42 +194,40 @@ def _edit_list(movie: Movie, timescale: int, num_samples: int) -> list[Edit]:
     return edits
 
 
-def _unedited(samples: Samples) -> Played:
+def _unedited(samples: Samples) -> _Played:
     count = len(samples.size)
-    return Played(
-        np.arange(count), samples.dts() + samples.pts_minus_dts(), np.zeros(count, dtype=np.bool_)
-    )
+    return _Played(np.arange(count), samples.pts(), np.zeros(count, dtype=np.bool_))
 
 
-def apply_edits(samples: Samples, edits: list[Edit]) -> Played:
+def _apply_edits(samples: Samples, edits: list[_Edit]) -> _Played:
     """Play the edits one after another, as mov_fix_index() of libavformat does.
 
     Raises:
-        NotRepresentableError: edits that show nothing, or over samples that FFmpeg gets wrong.
+        NotRepresentableError: only pauses, or edits of samples that FFmpeg gets wrong.
     """
-    dts, lead = samples.dts(), samples.pts_minus_dts()
+    dts, pts = samples.dts(), samples.pts()
     if (np.diff(dts) <= 0).any():
         raise NotRepresentableError("edit list over samples without duration")
     parts: list[tuple[Numbers, Numbers, NDArray[np.bool_]]] = []
-    end, pause = -samples.shift, 0
+    end = pause = 0
     for edit in edits:
         begin, end = end, end + edit.duration
         if not parts and edit.time == -1:
             pause += edit.duration
             continue
-        first, last, inside = _samples_of_edit(samples, dts, lead, edit)
-        # The first frame shown starts where the edit before ended; what is decoded for its sake goes before it.
-        anchor = first + int(np.argmax(inside))
-        pts = begin + dts[first:last] - dts[anchor] + lead[first:last]
-        parts.append((np.arange(first, last), pts, ~inside))
+        first, last, inside = _samples_of_edit(samples, dts, pts, edit)
+        # The first frame shown is decoded when the edit begins, what precedes it for its sake is decoded before that.
+        shown = np.flatnonzero(inside)
+        origin = dts[first + shown[0]] if len(shown) else dts[first:last]
+        parts.append((np.arange(first, last), begin + pts[first:last] - origin, ~inside))
     if not parts:
         raise NotRepresentableError("nothing but empty edits")
     if samples.offset is None:
         _check_durations(samples.duration, [part[0] for part in parts])
-    sample, pts, discarded = (np.concatenate(column) for column in zip(*parts, strict=True))
+    sample, played, discarded = (np.concatenate(column) for column in zip(*parts, strict=True))
     # FFmpeg lets the first frame start at 0, or after the pause, however the edit cuts.
-    late = _minimum_as_ffmpeg(pts[~discarded]) - pause
-    return Played(sample, pts - max(0, late), discarded)
+    late = _minimum_as_ffmpeg(played[~discarded]) - pause
+    return _Played(sample, played - max(0, late), discarded)
 
 
 def _check_durations(duration: Numbers, played: list[Numbers]) -> None:
@@ -237,27 +242,23 @@ def _check_durations(duration: Numbers, played: list[Numbers]) -> None:
 
 
 def _samples_of_edit(
-    samples: Samples, dts: Numbers, lead: Numbers, edit: Edit
+    samples: Samples, dts: Numbers, pts: Numbers, edit: _Edit
 ) -> tuple[int, int, NDArray[np.bool_]]:
     """Return (first, last + 1, bool[last + 1 - first]): the samples to decode for an edit, and which of them it shows."""
-    wanted = edit.time - samples.shift
-    before = int(np.searchsorted(dts, wanted, side="right"))
+    before = int(np.searchsorted(dts, edit.time, side="right"))
     starts = np.flatnonzero(samples.keyframe[:before])
     if samples.offset is not None:
-        starts = starts[dts[starts] + samples.offset[starts] <= wanted]
-        first = int(starts[-1]) if len(starts) else 0
-    else:
-        first = int(starts[-1]) if len(starts) else max(0, before - 1)
-    pts = dts[first:] + lead[first:]
-    duration = np.append(np.diff(dts[first:]), edit.duration)
+        starts = starts[pts[starts] <= edit.time]
+    otherwise = 0 if samples.offset is not None else max(0, before - 1)
+    first = int(starts[-1]) if len(starts) else otherwise
+    pts = pts[first:]
+    duration = np.diff(dts[first:], append=dts[-1] + edit.duration)
     stop = edit.time + edit.duration
     beyond = np.flatnonzero((pts + duration >= stop) & samples.keyframe[first:])
     # With reordering, pictures shown before the keyframe that ends the edit come after it: FFmpeg goes on to the next.
     reordered = int(samples.offset is not None)
     last = first + int(beyond[reordered]) + 1 if len(beyond) > reordered else len(dts)
     inside = ((pts >= edit.time) & (pts < stop))[: last - first]
-    if not inside.any():
-        raise NotRepresentableError("an edit that shows no frame")
     return first, last, inside
 
 
@@ -265,7 +266,7 @@ def _minimum_as_ffmpeg(pts: Numbers) -> int:
     """Return the minimum as a loop finds it that takes a negative minimum for none yet."""
     negative = np.flatnonzero(pts < 0)
     rest = pts[negative[-1] + 1 :] if len(negative) else pts
-    return int(rest.min()) if len(rest) else int(pts[-1])
+    return int(rest.min()) if len(rest) else -1
 
 
 __all__ = ["NotRepresentableError", "SampleTables", "parse_tables", "read_tables"]

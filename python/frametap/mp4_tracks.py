@@ -130,12 +130,12 @@ def display_matrix(track: Leaves) -> NDArray[np.int32]:
 def sample_entry(track: Leaves) -> tuple[str, int, int]:
     """Return (codec tag, width, height) of the one sample entry."""
     payload = track.one(b"stsd")
-    entries = list(children(payload[8:]))
-    if number(payload, 4) != 1 or len(entries) != 1:
-        raise NotRepresentableError(
-            "several sample descriptions" if len(entries) > 1 else "no sample description"
-        )
-    entry = entries[0]
+    count = number(payload, 4)
+    if count != 1:
+        raise NotRepresentableError(f"{'several' if count else 'no'} sample descriptions")
+    entry = next(children(payload[8:]), None)
+    if entry is None:
+        raise NotRepresentableError("a box is too short")
     if entry.type in _ENCRYPTED_ENTRIES:
         raise NotRepresentableError("encrypted")
     if len(entry.payload) < _ENTRY_FIXED_BYTES:
@@ -168,22 +168,24 @@ def media_header(track: Leaves) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """One value per sample in decode order; `offset` is None without ctts, `shift` makes dts precede every pts."""
+    """One value per sample in decode order; `offset` is pts minus dts, None without ctts."""
 
     duration: Numbers
     offset: Numbers | None
-    shift: int
     position: Numbers
     size: Numbers
     keyframe: NDArray[np.bool_]
 
     def dts(self) -> Numbers:
-        """Return int64[N]: decode times as FFmpeg's index has them before edits."""
-        return np.cumsum(self.duration) - self.duration - self.shift
+        """Return int64[N], decode times from 0 on.
 
-    def pts_minus_dts(self) -> Numbers:
-        """Return int64[N]."""
-        return np.zeros_like(self.duration) if self.offset is None else self.offset + self.shift
+        FFmpeg moves them down when offsets are negative, so that none is later than its pts; every pts stays the same.
+        """
+        return np.cumsum(self.duration) - self.duration
+
+    def pts(self) -> Numbers:
+        """Return int64[N], presentation times before edits."""
+        return self.dts() if self.offset is None else self.dts() + self.offset
 
 
 def read_samples(track: Leaves, file_size: int) -> Samples:
@@ -197,10 +199,8 @@ def read_samples(track: Leaves, file_size: int) -> Samples:
     position = _positions(track, size, file_size)
     if (position + size > file_size).any():
         raise NotRepresentableError("samples beyond the end of the file")
-    offset, shift = _composition_offsets(track, count)
-    return Samples(
-        _durations(track, count), offset, shift, position, size, _sync_samples(track, count)
-    )
+    offset = _composition_offsets(track, count)
+    return Samples(_durations(track, count), offset, position, size, _sync_samples(track, count))
 
 
 def _sizes(track: Leaves, file_size: int) -> Numbers:
@@ -276,20 +276,18 @@ def _durations(track: Leaves, count: int) -> Numbers:
     return np.repeat(deltas, counts)
 
 
-def _composition_offsets(track: Leaves, count: int) -> tuple[Numbers | None, int]:
-    """Return (int64[N] or None, shift): pts minus dts of each sample; FFmpeg reads them as signed in every version."""
+def _composition_offsets(track: Leaves, count: int) -> Numbers | None:
+    """Return int64[N], pts minus dts of each sample; FFmpeg reads them as signed in every version of the box."""
     payload = track.optional(b"ctts")
     if payload is None:
-        return None, 0
+        return None
     counts, offsets = rows(payload, 4, ">i4", 2).T
     if not (counts > 0).any():
-        return None, 0
+        return None
     if (np.abs(offsets) > _MAX_COMPOSITION_OFFSET).any():
         raise NotRepresentableError("odd ctts")
-    # FFmpeg leaves out the last two entries: some muxers write rubbish there.
-    shift = max(0, int(-offsets[:-2][counts[:-2] > 0].min(initial=0)))
     offset = _expand(offsets, counts.clip(0), count)
-    return np.append(offset, np.zeros(count - len(offset), dtype=np.int64)), shift
+    return np.append(offset, np.zeros(count - len(offset), dtype=np.int64))
 
 
 def _sync_samples(track: Leaves, count: int) -> NDArray[np.bool_]:

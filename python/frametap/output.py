@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 # How each output dtype is stored in a numpy array.
 STORAGE = {"uint8": np.uint8, "float16": np.float16, "bfloat16": np.uint16, "float32": np.float32}
+# DLDeviceType: kDLCPU.
+_DLPACK_CPU = 1
 
 
 def allocate(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
@@ -39,9 +42,13 @@ def adopt(out: Any, shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
     """
     array, found = _view(out)
     if found != dtype or array.shape != tuple(shape):
-        raise ValueError(f"out has shape {array.shape} and dtype {found}, the batch needs {tuple(shape)} and {dtype}")
+        raise ValueError(
+            f"out has shape {array.shape} and dtype {found}, the batch needs {tuple(shape)} and {dtype}"
+        )
     if not array.flags.c_contiguous:
-        raise ValueError("out is not contiguous; pass a tensor whose last dimension varies fastest, without gaps")
+        raise ValueError(
+            "out is not contiguous; pass a tensor whose last dimension varies fastest, without gaps"
+        )
     return array
 
 
@@ -51,26 +58,47 @@ def _view(out: Any) -> tuple[NDArray[np.generic], str]:
         if not out.flags.writeable:
             raise ValueError("out is read-only")
         return out, str(out.dtype)
-    dtype = str(getattr(out, "dtype", "")).removeprefix("torch.")
-    if hasattr(out, "__dlpack_device__") and int(out.__dlpack_device__()[0]) != 1:
-        raise ValueError(f"out is not in host memory (DLPack device {tuple(out.__dlpack_device__())}); the batch is")
-    if dtype == "bfloat16":
-        import torch
-
-        out = out.view(torch.uint16)
+    if hasattr(out, "__dlpack_device__") and int(out.__dlpack_device__()[0]) != _DLPACK_CPU:
+        device = tuple(out.__dlpack_device__())
+        raise ValueError(f"out is not in host memory (DLPack device {device}); the batch is")
+    is_bfloat16 = str(getattr(out, "dtype", "")).removeprefix("torch.") == "bfloat16"
     try:
-        array = np.from_dlpack(out)
-    except (AttributeError, TypeError, BufferError, RuntimeError) as error:
-        raise ValueError(f"out must be a numpy array or a tensor with DLPack, got {type(out).__name__}: {error}") from error
+        array = np.from_dlpack(_as_uint16(out) if is_bfloat16 else out)
+    except (AttributeError, TypeError, BufferError, RuntimeError, ImportError) as error:
+        kind = type(out).__name__
+        raise ValueError(
+            f"out must be a numpy array or a tensor with DLPack, got {kind}: {error}"
+        ) from error
     if not array.flags.writeable:
-        # Unversioned DLPack cannot say "writable", so numpy assumes the worst; the caller passed it to be written.
-        array = np.lib.stride_tricks.as_strided(array, writeable=True) if array.base is None else _writable(array)
-    return array, "bfloat16" if dtype == "bfloat16" else str(array.dtype)
+        if _is_versioned(out):
+            raise ValueError("out is read-only")
+        array = np.asarray(_Writable(array))
+    return array, "bfloat16" if is_bfloat16 else str(array.dtype)
 
 
-def _writable(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    import ctypes
+def _as_uint16(out: Any) -> Any:
+    import torch
 
-    memory = (ctypes.c_uint8 * array.nbytes).from_address(array.ctypes.data)
-    view: NDArray[np.generic] = np.frombuffer(memory, dtype=array.dtype).reshape(array.shape)
-    return view
+    return torch.from_dlpack(out).view(torch.uint16)
+
+
+def _is_versioned(out: Any) -> bool:
+    """Whether a tensor exports DLPack 1.x, which says if it may be written."""
+    try:
+        capsule = out.__dlpack__(max_version=(1, 0))
+    except TypeError:
+        return False
+    is_valid = ctypes.pythonapi.PyCapsule_IsValid
+    is_valid.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    return bool(is_valid(capsule, b"dltensor_versioned"))
+
+
+class _Writable:
+    """An array's memory without its read-only flag; keeps the array alive.
+
+    Unversioned DLPack cannot say "writable", so numpy assumes the worst; the caller passed it to be written.
+    """
+
+    def __init__(self, array: NDArray[np.generic]) -> None:
+        self._array = array
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}

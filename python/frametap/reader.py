@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from types import TracebackType
 from typing import Any, overload
 
@@ -20,6 +19,7 @@ from frametap.engines.base import Destination, Engine, OnError, Report
 from frametap.engines.select import check_device, create_engine
 from frametap.errors import DecodeError, SourceError
 from frametap.index import FrameIndex
+from frametap.index_build import build_index
 from frametap.info import VideoInfo
 from frametap.plan import Plan
 from frametap.sampler import Sampler, Uniform
@@ -72,13 +72,16 @@ class VideoReader:
         if not isinstance(self.transform, Transform):
             raise TypeError(f"transform must be a frametap.Transform, got {type(transform).__name__}")
         started = time.perf_counter()
+        container = None
         if index is None:
-            self.index = FrameIndex.build(self.source)
+            self.index, container = build_index(self.source)
         else:
             self.index = index if isinstance(index, FrameIndex) else FrameIndex.load(index)
             self.index.check(self.source)
         self._index_milliseconds = (time.perf_counter() - started) * 1e3
-        self._engine: Engine | None = create_engine(self.source, self.index, device, engine, threads)
+        self._engine: Engine | None = create_engine(
+            self.source, self.index, device, engine, threads, container
+        )
         self._info: VideoInfo | None = None
 
     def __enter__(self) -> VideoReader:
@@ -192,21 +195,18 @@ class VideoReader:
 
     def _stream(self, plan: Plan, size: int, on_error: OnError) -> Iterator[FrameBatch]:
         engine = self._open_engine()
-        pictures = engine.stream(plan)
-        for begin in range(0, len(plan.frames), size):
-            report = Report(engine.name, engine.why)
-            started = time.perf_counter()
-            destination = Destination(plan.frames[begin : begin + size], self.transform, output.allocate)
-            for frame, picture, decoder in islice(pictures, len(destination.frames)):
-                if decoder is None:
-                    destination.fail([frame], picture)
-                    if on_error == "raise":
-                        raise picture
-                else:
-                    decoder.convert(frame, picture, destination)
-                    report.add(mapped=1)
+        batches = (
+            (
+                Destination(plan.frames[i : i + size], self.transform, output.allocate),
+                Report(engine.name, engine.why),
+            )
+            for i in range(0, len(plan.frames), size)
+        )
+        started = time.perf_counter()
+        for destination, report in engine.stream(plan, batches):
             report.milliseconds["total"] = (time.perf_counter() - started) * 1e3
             yield self._batch(destination, report, on_error)
+            started = time.perf_counter()
 
     def _fetch(self, plan: Plan, *, out: Any = None, on_error: OnError = "raise") -> FrameBatch:
         engine = self._open_engine()

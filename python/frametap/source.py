@@ -12,7 +12,9 @@ from typing import Any, BinaryIO, TypeAlias
 
 from frametap.errors import SourceError
 
-SourceLike: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Source"
+SourceLike: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Source"
+)
 
 # Enough to tell two files apart that have the same size: container headers differ within their first blocks.
 _FINGERPRINT_BYTES = 64 * 1024
@@ -60,7 +62,9 @@ class Source(ABC):
 
     def fingerprint(self) -> tuple[int, str]:
         """Return (size, hash of the first bytes): what an index remembers of the file it was made of."""
-        return self.size, hashlib.blake2b(self.read_at(0, _FINGERPRINT_BYTES), digest_size=16).hexdigest()
+        return self.size, hashlib.blake2b(
+            self.read_at(0, _FINGERPRINT_BYTES), digest_size=16
+        ).hexdigest()
 
 
 class PathSource(Source):
@@ -69,9 +73,13 @@ class PathSource(Source):
     def __init__(self, path: str) -> None:
         self.name = path
         if not Path(path).exists():
-            raise SourceError(f"{path}: no such file; check the path (it is relative to {Path.cwd()})")
+            raise SourceError(
+                f"{path}: no such file; check the path (it is relative to {Path.cwd()})"
+            )
         if Path(path).is_dir():
-            raise SourceError(f"{path}: is a directory, not a video; use `frametap index` or list its files yourself")
+            raise SourceError(
+                f"{path}: is a directory, not a video; use `frametap index` or list its files yourself"
+            )
 
     def read_at(self, offset: int, size: int) -> bytes:
         try:
@@ -83,7 +91,10 @@ class PathSource(Source):
 
     @property
     def size(self) -> int:
-        return Path(self.name).stat().st_size
+        try:
+            return Path(self.name).stat().st_size
+        except OSError as error:
+            raise SourceError(f"{self.name}: cannot be read: {error.strerror}") from error
 
     def av_input(self) -> str:
         # The prefix keeps FFmpeg from reading "a:b.mp4" as a protocol called "a".
@@ -94,8 +105,11 @@ class BytesSource(Source):
     """A video held in memory; it is not copied."""
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._data = memoryview(data).cast("B")
-        self.name = f"<{len(self._data)} bytes>"
+        view = memoryview(data)
+        self.name = f"<{view.nbytes} bytes>"
+        if not view.c_contiguous:
+            raise SourceError(f"{self.name}: not contiguous in memory; pass bytes(...) of it")
+        self._data = view.cast("B")
 
     def read_at(self, offset: int, size: int) -> bytes:
         return bytes(self._data[offset : offset + size])
@@ -118,7 +132,9 @@ class FileSource(Source):
         except (OSError, ValueError) as error:
             raise SourceError(f"{self.name}: not a seekable open file: {error}") from error
         if not isinstance(self.read_at(0, 1), bytes):
-            raise SourceError(f"{self.name}: read() returns text; open the file in binary mode ('rb')")
+            raise SourceError(
+                f"{self.name}: read() returns text; open the file in binary mode ('rb')"
+            )
 
     def read_at(self, offset: int, size: int) -> bytes:
         with self._lock:

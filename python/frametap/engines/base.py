@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,7 @@ class Destination:
     def address(self, frame: int) -> int:
         """Return where the slot of a wanted frame lies in memory."""
         assert self.data is not None
-        return int(self.data.ctypes.data) + self._slot[frame] * self.data.strides[0]
+        return int(self.data.ctypes.data + self._slot[frame] * self.data.strides[0])
 
     def done(self, frame: int) -> None:
         """Note that the slot of a frame is filled."""
@@ -134,7 +134,7 @@ class Destination:
         first = np.array([self._slot[frame] for frame in self.frames.tolist()])
         copies = np.flatnonzero(first != np.arange(len(first)))
         self.data[copies] = self.data[first[copies]]
-        ok = self._filled[first]
+        ok: NDArray[np.bool_] = self._filled[first]
         if on_error in ("repeat", "black"):
             self._fill_failed(ok, on_error)
         return ok
@@ -179,8 +179,8 @@ class Engine(Protocol):
         """Decode the plan's runs and fill the destination's slots; failures go to `destination.fail`."""
         ...
 
-    def stream(self, plan: Plan) -> Iterator[Any]:
-        """Yield the wanted frames of a plan one by one, in presentation order; see `CpuEngine.stream`."""
+    def stream(self, plan: Plan, batches: Iterable[tuple[Destination, Report]]) -> Iterator[tuple[Destination, Report]]:
+        """Yield each batch once it is filled, decoding the plan's ascending frames in one go, in bounded memory."""
         ...
 
     def close(self) -> None:

@@ -7,15 +7,16 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
 
 import av.error
 import numpy as np
-from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from frametap._core import PacketParser
-from frametap.container import Container, is_full_range, orientation_of
+from frametap.container import Container, VideoPacket, is_full_range, orientation_of
 from frametap.engines.base import Destination, Report
 from frametap.errors import DecodeError, SourceError, UnsupportedError
 from frametap.geometry import PictureFormat
@@ -34,6 +35,9 @@ _FURTHER_PACKETS = 32
 _MIN_PACKETS_FOR_FRAME_THREADS = 8
 
 
+Picture = TypeVar("Picture")
+
+
 class RunDecoder:
     """Decodes runs of one source, one after another, reusing its demuxer and decoder. Not thread-safe.
 
@@ -41,23 +45,27 @@ class RunDecoder:
         source: the video.
         index: its index.
         threads: threads of the decoder (frame threading).
+        container: an opened one to take over, its decoder unused.
     """
 
-    def __init__(self, source: Source, index: FrameIndex, threads: int) -> None:
+    def __init__(self, source: Source, index: FrameIndex, threads: int, container: Container | None = None) -> None:
         self.source, self.index, self.threads = source, index, threads
         self.decoded = 0
         self.bytes_read = 0
         self.failure: DecodeError | None = None
         self._orientation: Orientation | None = None
-        self._open()
+        self._open(container)
         self._chroma_location = self._signalled_chroma_location()
 
-    def _open(self) -> None:
-        self._container = Container(self.source, threads=self.threads, strict_output=self.index.strict_output)
+    def _open(self, used: Container | None = None) -> None:
+        self._container = used or Container(self.source)
+        self._container.configure(threads=self.threads, strict_output=self.index.strict_output)
         self._packets = self._container.packets()
-        self._next = 0
+        # A container that was scanned stands at its end: whatever comes next is a seek away.
+        self._next = len(self.index.packet_size) if used else 0
         self._used = False
         if self.index.prime_decoders:
+            self._move_to(0)
             with contextlib.suppress(av.error.FFmpegError):
                 self._container.decode(self._next_packet())
 
@@ -95,7 +103,7 @@ class RunDecoder:
         if stop > run.stop:
             yield from self.decode(Run.of(self.index, run.start, stop, np.array(sorted(self._left))))
 
-    def _pictures(self, number: int, packet: Packet | None) -> Iterator[tuple[int, VideoFrame]]:
+    def _pictures(self, number: int, packet: VideoPacket | None) -> Iterator[tuple[int, VideoFrame]]:
         """Feed one packet, or drain, and yield the wanted pictures that come out."""
         try:
             pictures = self._container.decode(packet)
@@ -149,7 +157,7 @@ class RunDecoder:
 
     # -- packets ---------------------------------------------------------------------------------------------------
 
-    def _read(self, run: Run) -> Iterator[tuple[int, Packet]]:
+    def _read(self, run: Run) -> Iterator[tuple[int, VideoPacket]]:
         """Yield (number, packet) for the packets of a run."""
         first = self._move_to(run.start)
         number = run.start
@@ -164,7 +172,7 @@ class RunDecoder:
                 yield number, packet
             number += 1
 
-    def _next_packet(self) -> Packet | None:
+    def _next_packet(self) -> VideoPacket | None:
         """Return the next packet after checking that it is the one the index knows; None at the end or at damage."""
         try:
             packet = next(self._packets, None)
@@ -177,7 +185,7 @@ class RunDecoder:
         self._next += 1
         return packet
 
-    def _move_to(self, start: int) -> Packet | None:
+    def _move_to(self, start: int) -> VideoPacket | None:
         """Bring the demuxer before packet `start`; a packet read on the way that is already `start` is returned."""
         if not 0 <= start - self._next <= _READ_ON_PACKETS:
             packet = self._seek(start)
@@ -190,7 +198,7 @@ class RunDecoder:
                 break
         return None
 
-    def _seek(self, start: int) -> Packet | None:
+    def _seek(self, start: int) -> VideoPacket | None:
         """Let the container seek to packet `start` and find out where it landed; reopen when that is not certain."""
         try:
             self._container.seek(int(self.index.packet_pts[start]))
@@ -214,7 +222,7 @@ class RunDecoder:
         self._container.close()
         self._open()
 
-    def _number_of(self, packet: Packet) -> int | None:
+    def _number_of(self, packet: VideoPacket) -> int | None:
         """Return which packet of the index this is, None when it is none or could be several."""
         index = self.index
         same = index.packet_size == packet.size
@@ -274,12 +282,16 @@ class CpuEngine:
         index: its index.
         threads: how many cores to use.
         why: for the report.
+        container: an opened one to take over, its decoder unused.
     """
 
     name = "cpu"
 
-    def __init__(self, source: Source, index: FrameIndex, threads: int, why: str) -> None:
+    def __init__(
+        self, source: Source, index: FrameIndex, threads: int, why: str, container: Container | None = None
+    ) -> None:
         self.source, self.index, self.threads, self.why = source, index, threads, why
+        self._spare = container
         self._idle: dict[int, list[RunDecoder]] = {}
         self._lock = threading.Lock()
         self._pid = os.getpid()
@@ -291,16 +303,20 @@ class CpuEngine:
                 for decoder in decoders:
                     decoder.close()
             self._idle.clear()
+            if self._spare is not None:
+                self._spare.close()
+                self._spare = None
 
     def _borrow(self, threads: int) -> RunDecoder:
         with self._lock:
             if self._pid != os.getpid():
                 # A forked child shares the parent's file positions: leave its decoders alone and open our own.
-                self._idle, self._pid = {}, os.getpid()
+                self._idle, self._spare, self._pid = {}, None, os.getpid()
             idle = self._idle.setdefault(threads, [])
             if idle:
                 return idle.pop()
-        return RunDecoder(self.source, self.index, threads)
+            spare, self._spare = self._spare, None
+        return RunDecoder(self.source, self.index, threads, spare)
 
     def _give_back(self, decoder: RunDecoder) -> None:
         with self._lock:
@@ -353,8 +369,8 @@ class CpuEngine:
         self._give_back(decoder)
 
     def _account(
-        self, decoder: RunDecoder, pictures: Iterator[tuple[int, VideoFrame]], destination: Destination, report: Report
-    ) -> Iterator[tuple[int, VideoFrame]]:
+        self, decoder: RunDecoder, pictures: Iterator[tuple[int, Picture]], destination: Destination, report: Report
+    ) -> Iterator[tuple[int, Picture]]:
         """Pass pictures on, and add what they took to the report at the end."""
         decode_seconds = convert_seconds = 0.0
         mapped, decoded, bytes_read = 0, decoder.decoded, decoder.bytes_read
@@ -377,23 +393,35 @@ class CpuEngine:
                 convert=convert_seconds * 1e3,
             )
 
-    def stream(self, plan: Plan) -> Iterator[tuple[int, VideoFrame, RunDecoder] | tuple[int, DecodeError, None]]:
-        """Yield (frame, picture, decoder) or (frame, error, None) for ascending wanted frames, one run after another.
+    def stream(self, plan: Plan, batches: Iterable[tuple[Destination, Report]]) -> Iterator[tuple[Destination, Report]]:
+        """Fill one destination after another with the plan's ascending frames; see `Engine.stream`.
 
-        Nothing is held but what the decoder holds: this is how a whole video is read in bounded memory.
+        One decoder with frame threads reads the runs in order; nothing is held but what it holds and the batch at hand.
         """
         decoder = self._borrow(self.threads)
         try:
-            for run in plan.runs:
-                expected = deque(run.frames.tolist())
-                for frame, picture in decoder.decode(run):
-                    while expected and expected[0] != frame:
-                        yield expected.popleft(), decoder.missing(run)[1], None
-                    expected.popleft()
-                    yield frame, picture, decoder
-                for frame in expected:
-                    yield frame, decoder.missing(run)[1], None
+            pictures = self._in_order(plan, decoder)
+            for destination, report in batches:
+                wanted = islice(pictures, len(destination.frames))
+                for frame, picture in self._account(decoder, wanted, destination, report):
+                    if isinstance(picture, DecodeError):
+                        destination.fail([frame], picture)
+                    else:
+                        decoder.convert(frame, picture, destination)
+                yield destination, report
         except BaseException:
             decoder.close()
             raise
         self._give_back(decoder)
+
+    @staticmethod
+    def _in_order(plan: Plan, decoder: RunDecoder) -> Iterator[tuple[int, VideoFrame | DecodeError]]:
+        """Yield every wanted frame of a plan with its picture, or with the error that took its place."""
+        for run in plan.runs:
+            expected = deque(run.frames.tolist())
+            for frame, picture in decoder.decode(run):
+                while expected[0] != frame:
+                    yield expected.popleft(), decoder.missing(run)[1]
+                yield expected.popleft(), picture
+            for frame in expected:
+                yield frame, decoder.missing(run)[1]

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 
+from frametap.container import Container
 from frametap.engines.base import Engine
 from frametap.engines.cpu import CpuEngine
 from frametap.errors import DeviceError
@@ -36,11 +37,18 @@ def check_device(device: str, engine: str | None) -> str:
     return "cpu"
 
 
-def create_engine(source: Source, index: FrameIndex, device: str, engine: str | None, threads: int | None) -> Engine:
-    """Make the engine for one source."""
+def create_engine(
+    source: Source,
+    index: FrameIndex,
+    device: str,
+    engine: str | None,
+    threads: int | None,
+    container: Container | None = None,
+) -> Engine:
+    """Make the engine for one source; it takes over the container the index was read from, if there is one."""
     check_device(device, engine)
     why = 'device="cpu" was asked for' if device == "cpu" else 'device="auto" and this version decodes on the CPU'
-    return CpuEngine(source, index, default_threads() if threads is None else check_threads(threads), why)
+    return CpuEngine(source, index, default_threads() if threads is None else check_threads(threads), why, container)
 
 
 def check_threads(threads: int) -> int:
