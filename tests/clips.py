@@ -286,7 +286,10 @@ CLIPS |= {
     "mpeg1": Clip("mpeg1video", ".mpg", fps=Fraction(25), options={"g": "12", "bf": "2"}),
     "mpeg2_ps": Clip("mpeg2video", ".mpg", fps=Fraction(25), options={"g": "12", "bf": "2"}),
     "mpeg2_interlaced": Clip(
-        "mpeg2video", ".ts", fps=Fraction(25), options={"g": "12", "bf": "2", "flags": "+ildct+ilme"}
+        "mpeg2video",
+        ".ts",
+        fps=Fraction(25),
+        options={"g": "12", "bf": "2", "flags": "+ildct+ilme"},
     ),
     "vp8_hidden": Clip(
         "libvpx",
@@ -348,7 +351,9 @@ def encode_cover(path: Path) -> None:
 def encode_packed(path: Path) -> None:
     """Write an AVI the way DivX did: P and B picture in one packet, and a stub where the B picture would be."""
     plain = path.with_name(f"plain_{path.name}")
-    encode(plain, Clip("mpeg4", ".avi", options={"g": "12", "bf": "1", "sc_threshold": "1000000000"}))
+    encode(
+        plain, Clip("mpeg4", ".avi", options={"g": "12", "bf": "1", "sc_threshold": "1000000000"})
+    )
     with av.open(str(plain)) as source, av.open(str(path), "w") as output:
         stream = source.streams.video[0]
         packed = output.add_stream_from_template(stream)

@@ -115,8 +115,7 @@ def chroma_location_of(path: str) -> str:
     """The stream's chroma location as frametap reads it: a wrong one would be a colour error, not a frame error."""
     try:
         with ft.open(path, threads=1) as video:
-            decoder = video._engine._borrow(1)
-            return decoder._chroma_location
+            return video._engine._borrow(1)._chroma_location
     except (ft.FrametapError, MemoryError):
         return "left"
 

@@ -34,6 +34,8 @@ class Picture:
     matrix: str
     full_range: bool
     chroma_location: str
+    keyframe: bool
+    corrupt: bool  # FFmpeg says so itself
     planes: tuple[Plane, ...]
 
     @property
@@ -60,11 +62,36 @@ class Picture:
 class Decoded:
     """All pictures of a file in the order FFmpeg yields them, and what went wrong on the way."""
 
+    packets: int = 0
     pictures: list[Picture] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    errors_after: list[int] = field(default_factory=list)  # how many pictures had come out by then
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def note(self, error: Exception) -> None:
+        self.errors.append(str(error))
+        self.errors_after.append(len(self.pictures))
+
+    def quiet(self) -> NDArray[np.bool_]:
+        """bool[N]: nothing went wrong in the keyframe interval of a picture, nor in those beside it.
+
+        After damage FFmpeg invents pictures out of what its decoder happens to hold, so those differ from run to run.
+        """
+        interval = np.cumsum([picture.keyframe for picture in self.pictures])
+        if self.packets != len(self) and not self.errors:  # a picture is lost, nobody knows which
+            return np.zeros(len(self), dtype=bool)
+        noisy = [i for i, picture in enumerate(self.pictures) if picture.corrupt]
+        noisy += [min(i, len(self) - 1) for i in self.errors_after]
+        near = np.abs(interval[:, None] - interval[noisy][None, :]) <= 1
+        return ~near.any(axis=1)
+
+    @property
+    def clean(self) -> bool:
+        """Every packet has given a picture, and nothing went wrong as far as FFmpeg knows."""
+        whole = 0 < len(self.pictures) == self.packets
+        return whole and not self.errors and not any(p.corrupt for p in self.pictures)
 
 
 @lru_cache(maxsize=8)
@@ -78,15 +105,20 @@ def decode_now(path: Path) -> Decoded:
     result = Decoded()
     with av.open(str(path), metadata_errors="ignore") as container:
         stream = container.streams.video[0]
-        stream.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
         packets = container.demux(stream)
         while True:
             try:
                 packet = next(packets)
+            except av.error.FFmpegError as error:  # the demuxer gives up: drain
+                result.note(error)
+                packet = av.Packet()
+            result.packets += packet.size > 0
+            try:
                 pictures = stream.decode(packet if packet.size else None)
             except av.error.FFmpegError as error:
-                result.errors.append(str(error))
-                continue
+                result.note(error)
+                pictures = []
             result.pictures += [picture_of(frame, stream) for frame in pictures]
             if not packet.size:
                 return result
@@ -103,7 +135,11 @@ def picture_of(frame: av.VideoFrame, stream: av.VideoStream) -> Picture:
         height=frame.height,
         matrix=MATRICES[int(frame.colorspace)],
         full_range=int(frame.color_range) == FULL_RANGE or frame.format.name.startswith("yuvj"),
-        chroma_location="center" if stream.codec_context.name in ("mjpeg", "mpeg1video") else "left",
+        chroma_location="center"
+        if stream.codec_context.name in ("mjpeg", "mpeg1video")
+        else "left",
+        keyframe=bool(frame.key_frame),
+        corrupt=frame.is_corrupt,
         planes=tuple(planes_of(frame)),
     )
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clips import ClipLibrary
 from numpy.testing import assert_array_equal
 
 import frametap as ft
+from clips import ClipLibrary
 from frametap._core import export_dlpack
 
 CPU = (1, 0)
@@ -136,7 +136,9 @@ class TestDlpack:
         views = [np.from_dlpack(batch), np.from_dlpack(batch[1]), batch.numpy(), batch[1].numpy()]
         del batch
         gc.collect()
-        scratch = [np.full(expected.shape, 7, np.uint8) for _ in range(20)]  # would land in freed memory
+        scratch = [
+            np.full(expected.shape, 7, np.uint8) for _ in range(20)
+        ]  # would land in freed memory
         assert_array_equal(views[0], expected)
         assert_array_equal(views[1], expected[1])
         assert_array_equal(views[3], expected[1])
@@ -148,9 +150,13 @@ class TestDlpack:
         assert '"dltensor"' in repr(batch.__dlpack__())
         assert '"dltensor"' in repr(batch.__dlpack__(max_version=(0, 8)))
         assert '"dltensor_versioned"' in repr(batch.__dlpack__(max_version=(1, 0)))
-        assert '"dltensor_versioned"' in repr(batch.__dlpack__(max_version=(2, 0), dl_device=CPU, copy=False))
+        assert '"dltensor_versioned"' in repr(
+            batch.__dlpack__(max_version=(2, 0), dl_device=CPU, copy=False)
+        )
 
-    @pytest.mark.parametrize("request_", [{"copy": True}, {"dl_device": (2, 0)}, {"stream": 1}], ids=str)
+    @pytest.mark.parametrize(
+        "request_", [{"copy": True}, {"dl_device": (2, 0)}, {"stream": 1}], ids=str
+    )
     def test_what_it_cannot_do(self, clips: ClipLibrary, request_: dict[str, Any]) -> None:
         with pytest.raises(BufferError):
             make(clips).__dlpack__(**request_)
@@ -173,9 +179,15 @@ class TestBfloat16:
 
     def test_numpy_says_what_to_do(self, clips: ClipLibrary) -> None:
         batch = make(clips, dtype="bfloat16")
-        assert (batch.dtype, batch.shape, batch.nbytes) == ("bfloat16", (3, 3, 24, 32), 3 * 3 * 24 * 32 * 2)
+        assert (batch.dtype, batch.shape, batch.nbytes) == (
+            "bfloat16",
+            (3, 3, 24, 32),
+            3 * 3 * 24 * 32 * 2,
+        )
         for convert in (np.asarray, lambda b: b.numpy(), lambda b: b[0].numpy()):
-            with pytest.raises(ft.UnsupportedError, match=r"no bfloat16: use \.torch\(\) or DLPack"):
+            with pytest.raises(
+                ft.UnsupportedError, match=r"no bfloat16: use \.torch\(\) or DLPack"
+            ):
                 convert(batch)
 
 
@@ -183,9 +195,18 @@ class Tensor:
     """Somebody else's tensor: DLPack and nothing else."""
 
     def __init__(
-        self, array: np.ndarray, versioned: bool = True, read_only: bool = False, device: tuple[int, int] = CPU
+        self,
+        array: np.ndarray,
+        versioned: bool = True,
+        read_only: bool = False,
+        device: tuple[int, int] = CPU,
     ) -> None:
-        self.array, self.versioned, self.read_only, self.device = array, versioned, read_only, device
+        self.array, self.versioned, self.read_only, self.device = (
+            array,
+            versioned,
+            read_only,
+            device,
+        )
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.device
@@ -193,7 +214,13 @@ class Tensor:
     def __dlpack__(self, **_: Any) -> Any:
         array = self.array
         return export_dlpack(
-            array, array.ctypes.data, list(array.shape), array.dtype.name, CPU, self.versioned, self.read_only
+            array,
+            array.ctypes.data,
+            list(array.shape),
+            array.dtype.name,
+            CPU,
+            self.versioned,
+            self.read_only,
         )
 
 
@@ -233,7 +260,9 @@ class TestOut:
         batch = self.fill(clips, Tensor(np.zeros(self.shape, np.uint8), versioned))
         expected = make(clips).numpy()
         gc.collect()
-        scratch = [np.full(self.shape, 7, np.uint8) for _ in range(50)]  # would land in freed memory
+        scratch = [
+            np.full(self.shape, 7, np.uint8) for _ in range(50)
+        ]  # would land in freed memory
         assert_array_equal(batch.numpy(), expected)
         del scratch
 
@@ -246,7 +275,9 @@ class TestOut:
         with pytest.raises(ValueError, match="not contiguous"):
             self.fill(clips, turned)
 
-    @pytest.mark.parametrize("shape", [(2, 3, 24, 32), (3, 24, 32, 3), (3, 3, 24, 33), (3 * 3 * 24 * 32,)])
+    @pytest.mark.parametrize(
+        "shape", [(2, 3, 24, 32), (3, 24, 32, 3), (3, 3, 24, 33), (3 * 3 * 24 * 32,)]
+    )
     def test_other_shape(self, clips: ClipLibrary, shape: tuple[int, ...]) -> None:
         with pytest.raises(ValueError, match=r"out has shape .*the batch needs \(3, 3, 24, 32\)"):
             self.fill(clips, np.zeros(shape, np.uint8))
@@ -258,7 +289,7 @@ class TestOut:
 
     def test_byte_order(self, clips: ClipLibrary) -> None:
         transform = ft.Transform(size=(24, 32), dtype="float32")
-        with pytest.raises(ValueError, match="the batch needs .* and float32"):
+        with pytest.raises(ValueError, match=r"the batch needs .* and float32"):
             ft.sample(clips["h264"], SAMPLER, transform, out=np.zeros(self.shape, ">f4"))
 
     def test_read_only(self, clips: ClipLibrary) -> None:
@@ -290,7 +321,9 @@ class TestOut:
         with pytest.raises(ValueError, match=r"not in host memory \(DLPack device \(2, 0\)\)"):
             self.fill(clips, Tensor(np.zeros(self.shape, np.uint8), device=(2, 0)))
 
-    @pytest.mark.parametrize("out", [b"x" * 6912, [0], 3, "numpy"], ids=["bytes", "list", "int", "str"])
+    @pytest.mark.parametrize(
+        "out", [b"x" * 6912, [0], 3, "numpy"], ids=["bytes", "list", "int", "str"]
+    )
     def test_no_tensor(self, clips: ClipLibrary, out: Any) -> None:
         with pytest.raises(ValueError, match="must be a numpy array or a tensor with DLPack, got"):
             self.fill(clips, out)
@@ -299,7 +332,13 @@ class TestOut:
 @pytest.mark.parametrize(
     "value",
     [
-        ft.Transform(size=224, crop=ft.CenterCrop((200, 200)), dtype="float16", mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2)),
+        ft.Transform(
+            size=224,
+            crop=ft.CenterCrop((200, 200)),
+            dtype="float16",
+            mean=(0.5, 0.5, 0.5),
+            std=(0.2, 0.2, 0.2),
+        ),
         ft.Transform(size=ft.PixelBudget(min_pixels=3136, max_pixels=50_000)),
         ft.Uniform(8),
         ft.Rate(2, max_frames=64),

@@ -9,17 +9,26 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import plain
 import pytest
-from clips import ClipLibrary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import frametap as ft
+import plain
+from clips import ClipLibrary
 
 # float64[N], bool[N], int[N] ...: everything an index says per frame.
-PER_FRAME = ["pts", "duration", "pts_seconds", "duration_seconds", "keyframes", "position", "size", "decode_order"]
+PER_FRAME = [
+    "pts",
+    "duration",
+    "pts_seconds",
+    "duration_seconds",
+    "keyframes",
+    "position",
+    "size",
+    "decode_order",
+]
 QUICK = settings(max_examples=40, deadline=None, derandomize=True)
 
 
@@ -30,7 +39,12 @@ def index(clips: ClipLibrary) -> ft.FrameIndex:
 
 def assert_same_index(a: ft.FrameIndex, b: ft.FrameIndex) -> None:
     assert len(a) == len(b)
-    assert (a.codec, a.time_base, a.method, a.average_fps) == (b.codec, b.time_base, b.method, b.average_fps)
+    assert (a.codec, a.time_base, a.method, a.average_fps) == (
+        b.codec,
+        b.time_base,
+        b.method,
+        b.average_fps,
+    )
     for name in PER_FRAME:
         assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
 
@@ -46,19 +60,25 @@ def test_says_what_the_clip_is(index: ft.FrameIndex) -> None:
     assert "h264" in repr(index)
 
 
-@pytest.mark.parametrize("name", ["h264", "vfr", "late_start", "edit_list", "mpeg2", "vp9", "h264_raw"])
+@pytest.mark.parametrize(
+    "name", ["h264", "vfr", "late_start", "edit_list", "mpeg2", "vp9", "h264_raw"]
+)
 def test_arrays(clips: ClipLibrary, name: str) -> None:
     index = ft.FrameIndex.build(clips[name])
     for what in PER_FRAME:
         assert len(getattr(index, what)) == len(index), what
     assert (index.size > 0).all()
-    assert_array_equal(index.pts_seconds, [float(pts * index.time_base) for pts in index.pts.tolist()])
+    assert_array_equal(
+        index.pts_seconds, [float(pts * index.time_base) for pts in index.pts.tolist()]
+    )
 
 
 def test_positions_are_where_the_packets_lie(clips: ClipLibrary) -> None:
     index, data = ft.FrameIndex.build(clips["h264"]), Path(clips["h264"]).read_bytes()
     for position, size in zip(index.position.tolist(), index.size.tolist(), strict=True):
-        length = int.from_bytes(data[position : position + 4])  # the first NAL unit, in length-prefixed form
+        length = int.from_bytes(
+            data[position : position + 4]
+        )  # the first NAL unit, in length-prefixed form
         assert 0 < length + 4 <= size
 
 
@@ -124,12 +144,19 @@ class TestSaved:
         index.save(path)
         loaded = ft.FrameIndex.load(str(path))
         assert_same_index(index, loaded)
-        assert sorted(p.name for p in tmp_path.iterdir()) == ["talk.ftidx"], "a scratch file is left"
-        with ft.open(clips["h264"], index=loaded) as video, ft.open(clips["h264"], index=path) as other:
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["talk.ftidx"], (
+            "a scratch file is left"
+        )
+        with (
+            ft.open(clips["h264"], index=loaded) as video,
+            ft.open(clips["h264"], index=path) as other,
+        ):
             assert_array_equal(video[7].numpy(), other[7].numpy())
             assert str(video.plan(ft.Uniform(5))) == str(other.plan(ft.Uniform(5)))
 
-    @pytest.mark.parametrize("name", ["hevc_open_gop", "vp9", "vfr_mkv", "packed_b", "truncated", "h264_raw"])
+    @pytest.mark.parametrize(
+        "name", ["hevc_open_gop", "vp9", "vfr_mkv", "packed_b", "truncated", "h264_raw"]
+    )
     def test_serves_like_a_fresh_one(self, clips: ClipLibrary, tmp_path: Path, name: str) -> None:
         ft.FrameIndex.build(clips[name]).save(tmp_path / "saved")
         sampler, transform = ft.Uniform(7), ft.Transform(size=32)
@@ -166,10 +193,14 @@ class TestRefused:
         return tmp_path / "saved.ftidx"
 
     def test_of_another_file(self, saved: Path, clips: ClipLibrary) -> None:
-        with pytest.raises(ft.SourceError, match="not the file this index was made of.*build the index again"):
+        with pytest.raises(
+            ft.SourceError, match=r"not the file this index was made of.*build the index again"
+        ):
             ft.open(clips["hevc"], index=saved)
 
-    def test_of_a_file_changed_in_place(self, saved: Path, clips: ClipLibrary, tmp_path: Path) -> None:
+    def test_of_a_file_changed_in_place(
+        self, saved: Path, clips: ClipLibrary, tmp_path: Path
+    ) -> None:
         changed = tmp_path / "changed.mp4"
         shutil.copy(clips["h264"], changed)
         data = bytearray(changed.read_bytes())
@@ -189,7 +220,7 @@ class TestRefused:
     @pytest.mark.parametrize("keep", [0, 5, 20, 300])
     def test_cut_off(self, saved: Path, keep: int) -> None:
         saved.write_bytes(saved.read_bytes()[:keep])
-        with pytest.raises(ft.SourceError, match="damaged|not a frametap index"):
+        with pytest.raises(ft.SourceError, match=r"damaged|not a frametap index"):
             ft.FrameIndex.load(saved)
 
     def test_newer_version(self, saved: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clips import ClipLibrary
 from numpy.testing import assert_array_equal
 
 import frametap as ft
+from clips import ClipLibrary
 
 SAMPLER = ft.Uniform(3)
 SMALL = ft.Transform(size=(24, 32))
@@ -111,7 +111,9 @@ class TestErrors:
 
     @pytest.mark.parametrize("on_error", ["skip", "repeat", "black"])
     @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-    def test_empty_batch_with_the_error(self, paths: list[Path], on_error: Any, layout: Any) -> None:
+    def test_empty_batch_with_the_error(
+        self, paths: list[Path], on_error: Any, layout: Any
+    ) -> None:
         transform = ft.Transform(size=(24, 32), layout=layout, dtype="float32")
         stream = ft.sample_many(["missing.mp4", paths[0]], SAMPLER, transform, on_error=on_error)
         failed, good = stream
@@ -124,12 +126,13 @@ class TestErrors:
     def test_of_the_sampler_is_of_its_source_alone(self, clips: ClipLibrary) -> None:
         """The window lies within one of the clips only."""
         late, early = clips["late_start"], clips["h264"]
-        stream = ft.sample_many([early, late, early], ft.Uniform(2, start_seconds=5.5), SMALL)
-        with pytest.raises(ValueError, match="seconds"):
-            next(stream)
-        assert len(next(stream)) == 2
-        with pytest.raises(ValueError, match="seconds"):
-            next(stream)
+        sampler = ft.Uniform(2, start_seconds=5.5)
+        with ft.sample_many([early, late, early], sampler, SMALL) as stream:
+            with pytest.raises(ValueError, match="seconds"):
+                next(stream)
+            assert len(next(stream)) == 2
+            with pytest.raises(ValueError, match="seconds"):
+                next(stream)
 
     def test_of_the_generator_comes_through(self, paths: list[Path]) -> None:
         def broken() -> Iterator[Path]:
@@ -209,10 +212,21 @@ class TestBounds:
 
 class TestArguments:
     @pytest.mark.parametrize(
-        "sources", ["talk.mp4", Path("talk.mp4"), b"x", bytearray(b"x"), memoryview(b"x"), io.BytesIO(b"x\nx")], ids=repr
+        "sources",
+        [
+            "talk.mp4",
+            Path("talk.mp4"),
+            b"x",
+            bytearray(b"x"),
+            memoryview(b"x"),
+            io.BytesIO(b"x\nx"),
+        ],
+        ids=repr,
     )
     def test_one_video_is_no_list(self, sources: Any) -> None:
-        with pytest.raises(TypeError, match=r"sources must be a list of videos.*use sample\(\) for one"):
+        with pytest.raises(
+            TypeError, match=r"sources must be a list of videos.*use sample\(\) for one"
+        ):
             ft.sample_many(sources)
 
     @pytest.mark.parametrize(

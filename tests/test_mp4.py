@@ -189,6 +189,8 @@ REFUSALS = {
     "odd stts": movie(replace(PLAIN, stts=[(7, 0x80000001)])),
     "odd ctts": movie(replace(PLAIN, ctts=[(7, 1 << 29)])),
     "keyframes not listed": movie(replace(PLAIN, entry="avc1", stss=None)),
+    "sync samples contradict the codec": movie(replace(PLAIN, entry="jpeg")),
+    "FFmpeg makes other packets of this codec's samples": movie(replace(PLAIN, entry="vc-1")),
     "an empty track turns edit lists off": movie(
         replace(SOUND, sizes=[], stts=[], chunks=[]), replace(PLAIN, edits=[(100, 0)])
     ),
@@ -232,6 +234,17 @@ def test_refusals(why: str) -> None:
 def test_other_sample_descriptions_are_refused() -> None:
     second = movie(PLAIN).replace(b"stsc" + u32(0, 2, 1, 3, 1), b"stsc" + u32(0, 2, 1, 3, 2))
     assert reason(second) == "several sample descriptions"
+
+
+def test_mpeg1_in_mp4_is_refused(tmp_path: Path) -> None:
+    """Its sample entry is that of MPEG-4 and MPEG-2, which FFmpeg delivers as they are stored."""
+    for encoder in ("mpeg1video", "mpeg2video", "mpeg4"):
+        path = tmp_path / f"{encoder}.mp4"
+        recipes.encode(path, Clip(encoder, fps=Fraction(25), options={"g": "12", "bf": "2"}))
+        if encoder == "mpeg1video":
+            assert reason(path.read_bytes()).startswith("FFmpeg makes other packets")
+        else:
+            assert_exact(Source.of(path))
 
 
 def test_disposable_samples() -> None:

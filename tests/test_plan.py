@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import plain
 import pytest
-from clips import ClipLibrary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from test_frames_contract import GRAY, ORDERS, assert_same_luma
 
 import frametap as ft
+import plain
+from clips import ClipLibrary
 from frametap.container import Container
+from test_frames_contract import GRAY, ORDERS, assert_same_luma
 
 # Codecs of the clips that leave pictures out which nothing refers to.
 DROPPING = ["h264", "hevc", "mpeg2", "mpeg4", "h264_pyramid", "h264_open_gop", "hevc_open_gop"]
@@ -46,7 +45,9 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> Fed:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("name", ["h264", "hevc_open_gop", "vp9", "mpeg2", "av1", "mjpeg", "vfr_mkv"])
+@pytest.mark.parametrize(
+    "name", ["h264", "hevc_open_gop", "vp9", "mpeg2", "av1", "mjpeg", "vfr_mkv"]
+)
 @pytest.mark.parametrize(
     "sampler", [ft.Uniform(3), ft.Every(1), ft.Indices([30, 2, 2, 31]), ft.Keyframes()], ids=repr
 )
@@ -162,8 +163,8 @@ def test_outside_frames_are_refused(clips: ClipLibrary) -> None:
 
 
 @pytest.fixture(scope="module", params=["h264", "h264_open_gop", "vfr_mkv", "vp9", "h264_one_gop"])
-def index(request: pytest.FixtureRequest, clips: ClipLibrary) -> Iterator[ft.FrameIndex]:
-    yield ft.FrameIndex.build(clips[request.param])
+def index(request: pytest.FixtureRequest, clips: ClipLibrary) -> ft.FrameIndex:
+    return ft.FrameIndex.build(clips[request.param])
 
 
 class TestSnap:
@@ -187,7 +188,10 @@ class TestSnap:
 
     def test_one_frame_goes_to_the_cheapest_in_reach(self, index: ft.FrameIndex) -> None:
         """By brute force: the fewest packets, then the nearest."""
-        times, costs = index.pts_seconds, [ft.Plan.of(index, [i]).packets for i in range(len(index))]
+        times, costs = (
+            index.pts_seconds,
+            [ft.Plan.of(index, [i]).packets for i in range(len(index))],
+        )
         for wanted in range(0, len(index), 3):
             for seconds in (0.1, 0.3):
                 reach = np.flatnonzero(np.abs(times - times[wanted]) <= seconds + 1e-9)

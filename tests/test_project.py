@@ -33,7 +33,7 @@ LAYERS = [
     {"info", "timeline", "geometry", "source"},
     {"transform", "sampler", "sampler_models"},
     {"container"},
-    {"index", "index_build", "index_file", "mp4", "mp4_boxes", "mp4_tracks"},
+    {"index", "index_build", "index_file", "mp4", "mp4_boxes", "mp4_entries", "mp4_tracks"},
     {"plan"},
     {"engines"},
     {"batch", "many", "output", "reader"},

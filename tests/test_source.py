@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clips import ClipLibrary
 from numpy.testing import assert_array_equal
 
 import frametap as ft
+from clips import ClipLibrary
 
 SMALL = ft.Transform(size=32)
 SAMPLER = ft.Indices([1, 20, 46])
@@ -128,11 +128,17 @@ class TestRefused:
     def test_directory(self, tmp_path: Path) -> None:
         self.refused(tmp_path, "is a directory, not a video")
 
-    @pytest.mark.parametrize("data", [b"", b"hello, I am no video\n" * 100, bytes(5000), b"\xff" * 5000])
+    @pytest.mark.parametrize(
+        "data", [b"", b"hello, I am no video\n" * 100, bytes(5000), b"\xff" * 5000]
+    )
     def test_no_video(self, data: bytes, tmp_path: Path) -> None:
         path = tmp_path / "notes.mp4"
         path.write_bytes(data)
-        self.refused(path, r"notes\.mp4: (cannot be opened as a video|no video stream|.*can be decoded)", ft.FrametapError)
+        self.refused(
+            path,
+            r"notes\.mp4: (cannot be opened as a video|no video stream|.*can be decoded)",
+            ft.FrametapError,
+        )
         self.refused(data, f"<{len(data)} bytes>: ", ft.FrametapError)
         self.refused(io.BytesIO(data), "<BytesIO>: ", ft.FrametapError)
 
@@ -150,7 +156,9 @@ class TestRefused:
         with os.fdopen(read, "rb") as file, os.fdopen(write, "wb"):
             self.refused(file, "not a seekable open file")
 
-    @pytest.mark.parametrize("source", [None, 7, 3.5, ["a.mp4"], {"path": "a.mp4"}, object()], ids=repr)
+    @pytest.mark.parametrize(
+        "source", [None, 7, 3.5, ["a.mp4"], {"path": "a.mp4"}, object()], ids=repr
+    )
     def test_no_source(self, source: Any) -> None:
         self.refused(source, "pass a path, bytes, or a seekable binary file object")
 
@@ -166,14 +174,14 @@ class TestRefused:
     def test_deleted_meanwhile(self, clips: ClipLibrary, tmp_path: Path) -> None:
         path = tmp_path / "gone.mp4"
         path.write_bytes(Path(clips["h264"]).read_bytes())
-        with ft.open(path, threads=1) as video:
+        with ft.open(path, index=ft.FrameIndex.build(path)) as video:
             path.unlink()
             with pytest.raises(ft.SourceError, match=r"gone\.mp4: cannot be opened"):
                 video[0]
 
     def test_closed_meanwhile(self, clips: ClipLibrary) -> None:
         file = io.BytesIO(Path(clips["h264"]).read_bytes())
-        with ft.open(file, threads=1) as video:
+        with ft.open(file, index=ft.FrameIndex.build(file)) as video:
             file.close()
             with pytest.raises(ft.SourceError, match="closed"):
                 video[0]

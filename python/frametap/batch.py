@@ -56,17 +56,23 @@ class _Tensor:
         if stream is not None:
             raise BufferError("a batch in host memory has no stream; call __dlpack__ without one")
         if copy:
-            raise BufferError("__dlpack__ hands out the memory itself; copy it on the receiving side")
+            raise BufferError(
+                "__dlpack__ hands out the memory itself; copy it on the receiving side"
+            )
         if dl_device is not None and tuple(dl_device) != _DLPACK_CPU:
             raise BufferError(f"the batch is in host memory, not on DLPack device {dl_device}")
         versioned = max_version is not None and max_version[0] >= 1
         data = self._data
-        return export_dlpack(data, data.ctypes.data, list(data.shape), self.dtype, _DLPACK_CPU, versioned, False)
+        return export_dlpack(
+            data, data.ctypes.data, list(data.shape), self.dtype, _DLPACK_CPU, versioned, False
+        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         array = self.numpy()
         if copy is False and dtype is not None and np.dtype(dtype) != array.dtype:
-            raise ValueError(f"a {array.dtype} batch cannot become {np.dtype(dtype)} without a copy")
+            raise ValueError(
+                f"a {array.dtype} batch cannot become {np.dtype(dtype)} without a copy"
+            )
         return np.array(array, dtype=dtype, copy=copy)
 
     def numpy(self) -> NDArray[Any]:
@@ -76,7 +82,9 @@ class _Tensor:
             UnsupportedError: for bfloat16, which numpy does not have; use `.torch()` or DLPack.
         """
         if self.dtype == "bfloat16":
-            raise UnsupportedError('numpy has no bfloat16: use .torch() or DLPack, or Transform(dtype="float32")')
+            raise UnsupportedError(
+                'numpy has no bfloat16: use .torch() or DLPack, or Transform(dtype="float32")'
+            )
         return self._data
 
     def torch(self) -> Any:

@@ -77,8 +77,11 @@ class Container:
         """
         self._decoder.thread_count = threads
         self._decoder.thread_type = "FRAME" if threads > 1 else "NONE"
+        # A damaged packet is an error, not a picture patched up from what was there before.
+        options = {"err_detect": "explode"}
         if strict_output and self.codec == "h264":
-            self._decoder.options = {**self._decoder.options, "strict": "1"}
+            options["strict"] = "1"
+        self._decoder.options = {**self._decoder.options, **options}
 
     def _select_stream(self) -> VideoStream:
         streams: list[VideoStream] = [s for s in self._container.streams.video if not _is_cover(s)]
@@ -137,6 +140,11 @@ class Container:
         return Fraction(self.stream.time_base or Fraction(1, 90000))
 
     @property
+    def format_name(self) -> str:
+        """FFmpeg's name of the container, e.g. "mov,mp4,m4a,3gp,3g2,mj2"."""
+        return str(self._container.format.name)
+
+    @property
     def average_fps(self) -> float:
         """Frames per second as the container announces or FFmpeg guesses them, or 0.0."""
         return float(self.stream.average_rate or self.stream.guessed_rate or 0)
@@ -177,7 +185,7 @@ def video_info(container: Container, picture: VideoFrame) -> VideoInfo:
     start = stream.start_time
     return VideoInfo(
         source=container.source.name,
-        container=av_container.format.name,
+        container=container.format_name,
         codec=container.codec,
         profile=stream.codec_context.profile,
         width=width,

@@ -25,15 +25,16 @@ class FrameIndex:
     """Every frame of a video in presentation order, and every packet in decode order. Immutable, picklable, exact.
 
     Frame `i` is the i-th frame a player shows, just as decoding the whole file with FFmpeg yields them; frames that an
-    edit list hides do not count. `FrameIndex.build` reads packet headers only; a stream whose headers cannot tell
-    (lone fields, missing timestamps, damage) is decoded once instead, and `method` says so.
+    edit list hides do not count. `FrameIndex.build` reads the sample tables of an MP4 or MOV, else the headers of all packets; a
+    stream whose headers cannot tell (lone fields, missing timestamps, damage) is decoded once. `method` says which.
 
     Attributes:
         codec: FFmpeg codec name.
+        extradata: the stream's codec configuration (avcC, hvcC, parameter sets ...).
         time_base: seconds per pts unit.
         stream_index: which stream of the container.
         average_fps: frames per second, measured over the frames.
-        method: "headers" or "decode": what the frame numbers rest on.
+        method: what the frame numbers rest on: "tables" (of an MP4 or MOV), "headers" (of all packets) or "decode".
         strict_output: H.264 whose reorder depth FFmpeg guesses too low (see `Container`).
         fresh_decoders: parameter sets change on the way, so a decoder that has seen later packets cannot go back.
         prime_decoders: a decoder must see the first packet before any other part decodes as in one go (old x264 streams).
@@ -43,7 +44,7 @@ class FrameIndex:
         packet_duration: int32[M], time_base units, 0 when the container does not say.
         packet_position: int64[M], byte offset in the source, -1 when the container does not say.
         packet_size: int32[M], bytes.
-        packet_flags: uint8[M], START | RESET | REFERENCE | SHOWN | REFS_KNOWN as `frametap._core` defines them.
+        packet_flags: uint8[M], PARSED | START | RESET | REFERENCE | SHOWN | REFS_KNOWN as `frametap._core` defines them.
         ref_counts: uint8[M], how many packets each packet with REFS_KNOWN needs to be decoded.
         refs: int32[ref_counts.sum()], how many packets back those lie, packet after packet.
         decode_order: int32[N], for each frame the number of the packet (in decode order) that it comes from.
@@ -56,6 +57,7 @@ class FrameIndex:
     """
 
     codec: str
+    extradata: bytes
     time_base: Fraction
     stream_index: int
     average_fps: float
@@ -92,11 +94,12 @@ class FrameIndex:
         )
 
     @staticmethod
-    def build(source: SourceLike) -> FrameIndex:
-        """Index a video by its packet headers.
+    def build(source: SourceLike, *, tables: bool = True) -> FrameIndex:
+        """Index a video by its sample tables, its packet headers, or by decoding it once, whichever is the first to be exact.
 
         Args:
             source: path, bytes, or seekable binary file object.
+            tables: False scans the packets even where sample tables would do.
 
         Raises:
             SourceError: no video in it.
@@ -104,7 +107,7 @@ class FrameIndex:
         """
         from frametap.index_build import build_index
 
-        index, container = build_index(Source.of(source))
+        index, container = build_index(Source.of(source), tables=tables)
         container.close()
         return index
 

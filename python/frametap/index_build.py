@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import av.error
 import numpy as np
@@ -13,6 +13,7 @@ from frametap._core import IRREGULAR, PARSED, REFERENCE, REFS_KNOWN, RESET, SHOW
 from frametap.container import Container, VideoPacket
 from frametap.errors import DecodeError
 from frametap.index import NO_PTS, FrameIndex
+from frametap.mp4 import read_tables
 from frametap.source import Source
 
 # Inter-coded codecs whose headers we do not read, but whose keyframes are intra pictures without leading pictures.
@@ -23,10 +24,14 @@ _CODECS_WITH_SAFE_KEYFRAMES = frozenset(
 _CODECS_WITH_PICTURE_ORDER = frozenset({"h264", "hevc"})
 # Codecs without reordering: pictures are shown in the order they are decoded.
 _CODECS_IN_DECODE_ORDER = frozenset({"vp8", "vp9", "av1", "mjpeg", "prores"})
+# Codecs of which a sample of an MP4 or MOV is one picture, by the rules of their mapping into the container.
+_CODECS_WITH_ONE_PICTURE_PER_SAMPLE = frozenset({"h264", "hevc", "av1", "vp9", "mjpeg", "prores"})
 # The deepest reordering any codec allows (H.264 MaxDpbFrames).
 _MAX_REORDER = 16
 
 Numbers: TypeAlias = NDArray[np.int64]
+# What a parser would say of a packet it cannot read: flags, output order, references.
+_UNREAD: tuple[int, int, list[int]] = (0, UNKNOWN_ORDER, [])
 
 
 @dataclass
@@ -47,19 +52,67 @@ class Scan:
     prime_decoders: bool = False
 
 
-def build_index(source: Source) -> tuple[FrameIndex, Container]:
-    """Index a source; the one entry of this module. The container it was read from is handed over, its decoder unused."""
+def build_index(source: Source, *, tables: bool = True) -> tuple[FrameIndex, Container]:
+    """Index a source; the one entry of this module. The container it was read from is handed over, its decoder unused.
+
+    Args:
+        source: the video.
+        tables: whether the sample tables of an MP4 or MOV may stand in for a scan of its packets.
+    """
     container = Container(source)
     try:
-        scan = scan_packets(container)
-        frames = frames_by_headers(scan, container)
-        strict = container.codec == "h264" and frames is not None and _reorder_depth(frames) > container.reorder_depth
-        if frames is None or strict:
-            return _build(source, container, scan, _frames_by_decoding(source), "decode", strict), container
-        return _build(source, container, scan, frames, "headers", False), container
+        index = _index_by_tables(source, container) if tables else None
+        return index or _index_by_scan(source, container), container
     except BaseException:
         container.close()
         raise
+
+
+def _index_by_scan(source: Source, container: Container) -> FrameIndex:
+    scan = scan_packets(container)
+    frames = frames_by_headers(scan, container)
+    strict = container.codec == "h264" and frames is not None and _reorder_depth(frames) > container.reorder_depth
+    if frames is None or strict:
+        return _build(source, container, scan, _frames_by_decoding(source), "decode", strict)
+    return _build(source, container, scan, frames, "headers", False)
+
+
+def _index_by_tables(source: Source, container: Container) -> FrameIndex | None:
+    """Return the index that the sample tables of an MP4 or MOV prove, None where a scan has to look at the packets."""
+    if "mov" not in container.format_name or container.codec not in _CODECS_WITH_ONE_PICTURE_PER_SAMPLE:
+        return None
+    tables = read_tables(source)
+    same_stream = tables is not None and (tables.stream_index, tables.time_base, tables.num_samples) == (
+        container.stream.index,
+        container.time_base,
+        container.stream.frames,
+    )
+    if tables is None or not same_stream:
+        return None
+    frames = np.argsort(tables.pts, kind="stable")
+    if len(np.unique(tables.pts)) != len(frames) or frames[0] != 0 or not tables.keyframe[0]:
+        return None
+    # Pictures that the bitstream reorders but the tables do not, or further than FFmpeg holds them back, come out of its
+    # decoder in another order or not at all.
+    depth = _reorder_depth(frames)
+    if len(frames) > 1 and (depth > container.reorder_depth or (depth == 0 and container.reorder_depth > 0)):
+        return None
+    frames = frames[~tables.discarded[frames]]
+    if not len(frames):
+        return None
+    flags = np.full(len(tables), SHOWN | REFERENCE, dtype=np.uint8)
+    flags[tables.keyframe] |= START
+    return _index_of(
+        source,
+        container,
+        "tables",
+        frames,
+        packet_pts=tables.pts,
+        packet_duration=tables.duration,
+        packet_position=tables.position,
+        packet_size=tables.size,
+        packet_flags=flags,
+    )
 
 
 def scan_packets(container: Container) -> Scan:
@@ -78,7 +131,7 @@ def scan_packets(container: Container) -> Scan:
             scan.keyframe.append(packet.is_keyframe)
             scan.discarded.append(packet.is_discard)
             scan.damaged = scan.damaged or packet.is_corrupt
-            flags, order, refs = parser.parse(packet) if parser else (0, UNKNOWN_ORDER, [])
+            flags, order, refs = parser.parse(packet) if parser else _UNREAD
             scan.flags.append(flags)
             scan.order.append(order)
             scan.refs.append(refs)
@@ -171,23 +224,19 @@ def _numbers_decoded(container: Container, packet: VideoPacket | None) -> list[i
 
 
 def _build(source: Source, container: Container, scan: Scan, frames: Numbers, method: str, strict: bool) -> FrameIndex:
-    size, digest = source.fingerprint()
+    """Make the index of a packet scan."""
     pts = np.array(scan.pts, dtype=np.int64)
     duration = np.array(scan.duration, dtype=np.int64)
     fallback = max(1, round(1 / ((container.average_fps or 25.0) * container.time_base)))
     _fill_missing_pts(pts, duration, frames, fallback)
-    span = (int(pts[frames[-1]]) - int(pts[frames[0]])) * float(container.time_base)
-    return FrameIndex(
-        codec=container.codec,
-        time_base=container.time_base,
-        stream_index=container.stream.index,
-        average_fps=(len(frames) - 1) / span if span > 0 else container.average_fps,
-        method=method,
+    return _index_of(
+        source,
+        container,
+        method,
+        frames,
         strict_output=strict,
         fresh_decoders=scan.fresh_decoders,
         prime_decoders=scan.prime_decoders,
-        source_size=size,
-        source_hash=digest,
         packet_pts=pts,
         packet_duration=duration.clip(0, np.iinfo(np.int32).max).astype(np.int32),
         packet_position=np.array(scan.position, dtype=np.int64),
@@ -195,7 +244,26 @@ def _build(source: Source, container: Container, scan: Scan, frames: Numbers, me
         packet_flags=_packet_flags(scan, container.codec),
         ref_counts=np.array([len(refs) for refs in scan.refs], dtype=np.uint8),
         refs=np.array([distance for refs in scan.refs for distance in refs], dtype=np.int32),
+    )
+
+
+def _index_of(source: Source, container: Container, method: str, frames: Numbers, **fields: Any) -> FrameIndex:
+    """Put an index together: what was found out about the packets, and what source and container say."""
+    size, digest = source.fingerprint()
+    pts = fields["packet_pts"]
+    span = (int(pts[frames[-1]]) - int(pts[frames[0]])) * float(container.time_base)
+    unknown_refs = {"ref_counts": np.zeros(len(pts), np.uint8), "refs": np.zeros(0, np.int32)}
+    return FrameIndex(
+        codec=container.codec,
+        extradata=container.extradata,
+        time_base=container.time_base,
+        stream_index=container.stream.index,
+        average_fps=(len(frames) - 1) / span if span > 0 else container.average_fps,
+        method=method,
+        source_size=size,
+        source_hash=digest,
         decode_order=frames.astype(np.int32),
+        **{"strict_output": False, "fresh_decoders": False, "prime_decoders": False, **unknown_refs, **fields},
     )
 
 
@@ -225,4 +293,4 @@ def _packet_flags(scan: Scan, codec: str) -> NDArray[np.uint8]:
     if codec == "mpeg4" and (flags & IRREGULAR).any():
         flags &= ~START
     flags[0] |= START | RESET
-    return (flags & (START | RESET | REFERENCE | SHOWN | REFS_KNOWN)).astype(np.uint8)
+    return (flags & (PARSED | START | RESET | REFERENCE | SHOWN | REFS_KNOWN)).astype(np.uint8)

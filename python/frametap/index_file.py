@@ -3,7 +3,7 @@
     8 bytes   magic "FRAMETAP"
     4 bytes   uint32 format version, now 1
     4 bytes   uint32 length of the header
-    ...       header: JSON object with codec, time_base [num, den], stream_index, average_fps, method, strict_output, fresh_decoders, prime_decoders,
+    ...       header: JSON object with codec, extradata (hex), time_base [num, den], stream_index, average_fps, method, strict_output, fresh_decoders, prime_decoders,
               source_size, source_hash, packets (M), frames (N), refs (K)
     ...       zlib stream of the arrays of `ARRAYS` in that order, each as byte planes: the lowest byte of every element,
               then the next ...; packet_pts, packet_position and decode_order as differences to the element before
@@ -33,7 +33,17 @@ if TYPE_CHECKING:
 _MAGIC = b"FRAMETAP"
 _VERSION = 1
 _DIGEST_BYTES = 16
-_FIELDS = ("codec", "stream_index", "average_fps", "method", "strict_output", "fresh_decoders", "prime_decoders", "source_size", "source_hash")
+_FIELDS = (
+    "codec",
+    "stream_index",
+    "average_fps",
+    "method",
+    "strict_output",
+    "fresh_decoders",
+    "prime_decoders",
+    "source_size",
+    "source_hash",
+)
 # Array name -> (element type, which count it has). Positions and timestamps are stored as differences, which compress well.
 ARRAYS = {
     "packet_pts": ("<i8", "packets"),
@@ -51,11 +61,16 @@ _DIFFERENCES = ("packet_pts", "packet_position", "decode_order")
 def write(path: Path, index: FrameIndex) -> None:
     """Write `index` to `path`, through a temporary file so that a reader never sees half of it."""
     header: dict[str, Any] = {name: getattr(index, name) for name in _FIELDS}
+    header["extradata"] = index.extradata.hex()
     header["time_base"] = [index.time_base.numerator, index.time_base.denominator]
-    header.update(packets=len(index.packet_pts), frames=len(index.decode_order), refs=len(index.refs))
+    header.update(
+        packets=len(index.packet_pts), frames=len(index.decode_order), refs=len(index.refs)
+    )
     text = json.dumps(header).encode()
     columns = b"".join(_pack(name, getattr(index, name)) for name in ARRAYS)
-    body = b"".join([_MAGIC, struct.pack("<II", _VERSION, len(text)), text, zlib.compress(columns, 6)])
+    body = b"".join(
+        [_MAGIC, struct.pack("<II", _VERSION, len(text)), text, zlib.compress(columns, 6)]
+    )
     temporary = path.with_name(path.name + ".part")
     try:
         temporary.write_bytes(body + hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest())
@@ -90,12 +105,17 @@ def read(path: Path) -> dict[str, Any]:
         raise SourceError(f"{path}: is not a frametap index; make one with `frametap index`")
     version, length = struct.unpack_from("<II", data, 8)
     if version != _VERSION:
-        raise SourceError(f"{path}: index format {version} is not the {_VERSION} this frametap reads; build it again")
+        raise SourceError(
+            f"{path}: index format {version} is not the {_VERSION} this frametap reads; build it again"
+        )
     body, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest() != digest:
-        raise SourceError(f"{path}: the index is damaged (its checksum does not match); build it again")
+        raise SourceError(
+            f"{path}: the index is damaged (its checksum does not match); build it again"
+        )
     header = json.loads(body[16 : 16 + length])
     fields: dict[str, Any] = {name: header[name] for name in _FIELDS}
+    fields["extradata"] = bytes.fromhex(header["extradata"])
     fields["time_base"] = Fraction(*header["time_base"])
     columns, offset = zlib.decompress(body[16 + length :]), 0
     for name, (_, count) in ARRAYS.items():

@@ -15,10 +15,12 @@ from frametap.engines.base import OnError, Report
 from frametap.engines.select import check_device, check_threads, default_threads
 from frametap.errors import FrametapError
 from frametap.output import STORAGE
-from frametap.reader import sample
+from frametap.reader import check_on_error, check_transform, sample
 from frametap.sampler import Sampler, Uniform
 from frametap.source import SourceLike
 from frametap.transform import Transform
+
+_ONE_VIDEO = (str, bytes, bytearray, memoryview, os.PathLike)
 
 
 class BatchStream(Iterator[FrameBatch]):
@@ -30,7 +32,13 @@ class BatchStream(Iterator[FrameBatch]):
     """
 
     def __init__(
-        self, sources: Iterable[SourceLike], workers: int, prefetch: int, ordered: bool, on_error: OnError, request: dict[str, Any]
+        self,
+        sources: Iterable[SourceLike],
+        workers: int,
+        prefetch: int,
+        ordered: bool,
+        on_error: OnError,
+        request: dict[str, Any],
     ) -> None:
         self._sources = enumerate(sources)
         self._ordered, self._on_error, self._request = ordered, on_error, request
@@ -78,7 +86,12 @@ class BatchStream(Iterator[FrameBatch]):
             if item is None:
                 return
             number, source = item
-            self._pending.append((number, self._pool.submit(sample, source, on_error=self._on_error, **self._request)))
+            self._pending.append(
+                (
+                    number,
+                    self._pool.submit(sample, source, on_error=self._on_error, **self._request),
+                )
+            )
 
     def _first_done(self) -> tuple[int, Future[FrameBatch]]:
         wait([future for _, future in self._pending], return_when=FIRST_COMPLETED)
@@ -151,11 +164,16 @@ def sample_many(
     check_device(device, engine)
     if prefetch < 0:
         raise ValueError(f"prefetch must be 0 or more, got {prefetch}")
-    if isinstance(sources, (str, bytes, os.PathLike)):
-        raise TypeError(f"sources must be a list of videos, got one {type(sources).__name__}; use sample() for one")
+    if not snap_seconds >= 0:
+        raise ValueError(f"snap_seconds must be 0 or more, got {snap_seconds}")
+    check_on_error(on_error)
+    if isinstance(sources, _ONE_VIDEO) or hasattr(sources, "read"):
+        raise TypeError(
+            f"sources must be a list of videos, got one {type(sources).__name__}; use sample() for one"
+        )
     request = {
         "sampler": sampler,
-        "transform": Transform() if transform is None else transform,
+        "transform": check_transform(transform),
         "device": device,
         "snap_seconds": snap_seconds,
         "threads": check_threads(threads),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frametap.mp4_boxes import NotRepresentableError, number, read_moov
+from frametap.mp4_entries import check_keyframes, sample_entry
 from frametap.mp4_tracks import (
     Movie,
     Numbers,
@@ -23,18 +24,13 @@ from frametap.mp4_tracks import (
     find_video_track,
     media_header,
     read_samples,
-    sample_entry,
 )
 from frametap.source import Source
 
 # Editors write a few dozen edits; each is a pass over the samples.
 _MAX_EDITS = 256
 _MAX_EDITED_SAMPLES = 1 << 25
-_MAX_EDIT_TIME = 1 << 60
-# FFmpeg finds the keyframes of these codecs in the packets. Tracks without stss claim that every sample is one.
-_KEYFRAMES_IN_PACKETS = frozenset(
-    ["avc1", "avc2", "avc3", "avc4", "dva1", "dvav", "h264", "H264", "vp08", "vp09", "vc-1"]
-)
+_MAX_EDIT_TIME = 1 << 52
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,8 +51,8 @@ class SampleTables:
         duration: int32[M], never 0.
         position: int64[M], byte offset in the file.
         size: int32[M], bytes.
-        keyframe: bool[M], the sync samples listed. For H.264, VP8, VP9 and VC-1 FFmpeg looks into the packets instead,
-            and can find more of them where a muxer did not list all.
+        keyframe: bool[M], the sync samples listed. For H.264, VP8, VP9 and AV1 FFmpeg looks into the packets instead,
+            and finds more of them where a muxer did not list all.
         discarded: bool[M], decoded but not shown: an edit list hides them.
         is_depended_on: uint8[M] of sdtp (0 unknown, 1 others depend on it, 2 disposable), None without.
     """
@@ -122,12 +118,10 @@ def parse_tables(source: Source) -> SampleTables:
     kept = played.sample[packets]
     if not len(kept):
         raise NotRepresentableError("no samples")
-    if len(kept) > 1 and samples.keyframe.all() and codec_tag in _KEYFRAMES_IN_PACKETS:
-        raise NotRepresentableError("keyframes not listed")
+    check_keyframes(codec_tag, samples.keyframe[kept])
+    # FFmpeg guesses a duration for these, from the codec's headers among others.
     if not samples.duration[kept].all():
-        raise NotRepresentableError(
-            "samples without duration"
-        )  # FFmpeg guesses one from the codec's headers
+        raise NotRepresentableError("samples without duration")
     return SampleTables(
         stream_index=movie.stream_index,
         codec_tag=codec_tag,
@@ -184,7 +178,7 @@ def _edit_list(movie: Movie, timescale: int, num_samples: int) -> list[_Edit]:
         duration = int.from_bytes(payload[start : start + bytes_], "big", signed=version == 1)
         time = int.from_bytes(payload[start + bytes_ : start + 2 * bytes_], "big", signed=True)
         duration = (duration * timescale + movie.timescale // 2) // movie.timescale
-        if not 0 <= duration <= _MAX_EDIT_TIME or abs(time) > _MAX_EDIT_TIME:
+        if not (0 <= duration <= _MAX_EDIT_TIME and -1 <= time <= _MAX_EDIT_TIME):
             raise NotRepresentableError("absurd edit list")
         edits.append(_Edit(time, duration))
     if len(edits) * num_samples > _MAX_EDITED_SAMPLES:
@@ -244,7 +238,7 @@ def _check_durations(duration: Numbers, played: list[Numbers]) -> None:
 def _samples_of_edit(
     samples: Samples, dts: Numbers, pts: Numbers, edit: _Edit
 ) -> tuple[int, int, NDArray[np.bool_]]:
-    """Return (first, last + 1, bool[last + 1 - first]): the samples to decode for an edit, and which of them it shows."""
+    """Return (first, last + 1, bool array): the samples to decode for an edit, and which of them it shows."""
     before = int(np.searchsorted(dts, edit.time, side="right"))
     starts = np.flatnonzero(samples.keyframe[:before])
     if samples.offset is not None:

@@ -17,6 +17,7 @@ from frametap.mp4_boxes import (
     rows,
     version,
 )
+from frametap.mp4_entries import is_never_video
 
 Numbers: TypeAlias = NDArray[np.int64]
 
@@ -33,14 +34,8 @@ _MAX_SAMPLE_DURATION = 1 << 31
 _INT32_MAX = 2**31 - 1
 # An alias record longer than this can name another file (QuickTime).
 _MAX_SELF_REFERENCE_BYTES = 150
-# Handlers of tracks that FFmpeg never takes for video, and sample entries of such tracks under other handlers.
+# Handlers of tracks that FFmpeg never takes for video.
 _NOT_VIDEO_HANDLERS = frozenset({b"soun", b"subp", b"clcp"})
-_NOT_VIDEO_ENTRIES = frozenset(
-    b"tmcd text tx3g wvtt stpp c608 c708 sbtl mett metx mebx urim gpmd fdsc camm rtmd CTMD mp4s mp4a enct".split()
-) | {b"rtp ", b"RTP "}
-_ENCRYPTED_ENTRIES = frozenset({b"encv", b"drmi", b"resv"})
-# Bytes of a sample entry up to its width, height, and end of the fixed part.
-_ENTRY_WIDTH, _ENTRY_FIXED_BYTES = 24, 78
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +77,7 @@ def find_video_track(moov: memoryview) -> Movie:
         tracks.append(track)
     if chosen is None:
         raise NotRepresentableError("no video track")
-    if not timescale:
+    if not 0 < timescale <= _INT32_MAX:
         raise NotRepresentableError("no movie timescale")
     if _track_id(tracks[chosen]) in _thumbnail_tracks(tracks):
         raise NotRepresentableError("the first video track is chapter thumbnails")
@@ -108,7 +103,7 @@ def _is_video(track: Leaves) -> bool:
     if handlers:
         return handlers == {b"vide"}
     entries = {box.type for payload in track.all(b"stsd") for box in children(payload[8:])}
-    if entries - _NOT_VIDEO_ENTRIES:
+    if not all(map(is_never_video, entries)):
         raise NotRepresentableError("a track of unknown kind comes before the video")
     return False
 
@@ -125,24 +120,6 @@ def display_matrix(track: Leaves) -> NDArray[np.int32]:
     if len(header) < start + 36:
         raise NotRepresentableError("a box is too short")
     return np.frombuffer(header, dtype=">i4", count=9, offset=start).astype(np.int32)
-
-
-def sample_entry(track: Leaves) -> tuple[str, int, int]:
-    """Return (codec tag, width, height) of the one sample entry."""
-    payload = track.one(b"stsd")
-    count = number(payload, 4)
-    if count != 1:
-        raise NotRepresentableError(f"{'several' if count else 'no'} sample descriptions")
-    entry = next(children(payload[8:]), None)
-    if entry is None:
-        raise NotRepresentableError("a box is too short")
-    if entry.type in _ENCRYPTED_ENTRIES:
-        raise NotRepresentableError("encrypted")
-    if len(entry.payload) < _ENTRY_FIXED_BYTES:
-        raise NotRepresentableError("a box is too short")
-    width = number(entry.payload, _ENTRY_WIDTH, 2)
-    height = number(entry.payload, _ENTRY_WIDTH + 2, 2)
-    return entry.type.decode("latin-1"), width, height
 
 
 def check_data_references(track: Leaves) -> None:

@@ -36,7 +36,7 @@ class Run:
     def of(cls, index: FrameIndex, start: int, stop: int, frames: NDArray[np.int64]) -> Run:
         """Plan the packets between two numbers for the given frames."""
         # Where headers do not number the frames, a packet without a reference may still be half of a wanted picture.
-        if index.method == "decode":
+        if index.method == "decode" or stop - start == len(frames):
             return cls(start, stop, frames, np.ones(stop - start, dtype=bool))
         feed = np.zeros(stop - start, dtype=bool)
         feed[0] = True
@@ -99,6 +99,18 @@ class Plan:
         frames = _snap(self.index, wanted, seconds)[slots]
         return Plan(self.index, frames, _runs(self.index, np.unique(frames)))
 
+    def joined(self) -> Plan:
+        """Return the same plan with runs that follow on each other made one, for a decoder that takes them in order."""
+        runs: list[Run] = []
+        for run in self.runs:
+            if runs and runs[-1].stop == run.start:
+                last = runs.pop()
+                frames, feed = np.append(last.frames, run.frames), np.append(last.feed, run.feed)
+                runs.append(Run(last.start, run.stop, frames, feed))
+            else:
+                runs.append(run)
+        return Plan(self.index, self.frames, tuple(runs))
+
     @cached_property
     def packets(self) -> int:
         """Packets that will be fed to decoders."""
@@ -121,7 +133,7 @@ class Plan:
         share = self.packets / total if total else 0.0
         lines = [
             f"{len(self.frames)} frames wanted ({unique} different) of {len(index)}, in {len(self.runs)} runs",
-            f"index: by {'packet headers' if index.method == 'headers' else 'decoding the file once'} ({index.codec})",
+            f"index: by {_METHODS[index.method]} ({index.codec})",
             f"feed:  {self.packets} of {total} packets ({share:.0%}), {self.bytes:,} of {total_bytes:,} bytes",
             f"drop:  {self.dropped} packets inside the runs that nothing refers to",
             f"saves: {total - self.packets} pictures ({1 - share:.0%}) against decoding it all",
@@ -132,6 +144,11 @@ class Plan:
         return "\n".join(lines)
 
 
+_METHODS = {
+    "tables": "the sample tables",
+    "headers": "the headers of all packets (this container has no complete table of them)",
+    "decode": "decoding the file once (its headers do not tell)",
+}
 _RUNS_PRINTED = 12
 _FRAMES_PRINTED = 6
 

@@ -16,12 +16,13 @@ from frametap import output
 from frametap.batch import Frame, FrameBatch
 from frametap.container import Container, video_info
 from frametap.engines.base import Destination, Engine, OnError, Report
-from frametap.engines.select import check_device, create_engine
+from frametap.engines.select import check_device, check_threads, create_engine
 from frametap.errors import DecodeError, SourceError
-from frametap.index import FrameIndex
+from frametap.index import START, FrameIndex
 from frametap.index_build import build_index
 from frametap.info import VideoInfo
-from frametap.plan import Plan
+from frametap.packet_headers import HeadersDisagreeError, read_headers, unread_spans
+from frametap.plan import Plan, Run
 from frametap.sampler import Sampler, Uniform
 from frametap.source import Source, SourceLike
 from frametap.transform import Transform
@@ -68,9 +69,9 @@ class VideoReader:
     ) -> None:
         check_device(device, engine)
         self.source = Source.of(source)
-        self.transform = Transform() if transform is None else transform
-        if not isinstance(self.transform, Transform):
-            raise TypeError(f"transform must be a frametap.Transform, got {type(transform).__name__}")
+        self.transform = check_transform(transform)
+        if threads is not None:
+            check_threads(threads)
         started = time.perf_counter()
         container = None
         if index is None:
@@ -80,7 +81,7 @@ class VideoReader:
             self.index.check(self.source)
         self._index_milliseconds = (time.perf_counter() - started) * 1e3
         self._engine: Engine | None = create_engine(
-            self.source, self.index, device, engine, threads, container
+            self.source, device, engine, threads, container
         )
         self._info: VideoInfo | None = None
 
@@ -88,7 +89,12 @@ class VideoReader:
         """Return itself; the end of the block closes it."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Close the reader."""
         self.close()
 
@@ -138,23 +144,30 @@ class VideoReader:
             IndexError: a number outside the video.
             DecodeError: a frame is damaged.
         """
-        return self._fetch(Plan.of(self.index, [_as_index(frame) for frame in frames]))
+        return self._fetch(self._plan([_as_index(frame) for frame in frames]))
 
-    def frames_played_at(self, seconds: Sequence[float] | NDArray[np.floating[Any]] | float) -> FrameBatch:
+    def frames_played_at(
+        self, seconds: Sequence[float] | NDArray[np.floating[Any]] | float
+    ) -> FrameBatch:
         """Return the frames on screen at the given container times: for each the last frame with pts <= t.
 
         Raises:
             IndexError: a time before the first frame, or at or after the end.
             DecodeError: a frame is damaged.
         """
-        return self._fetch(Plan.of(self.index, self.index.played_at(seconds)))
+        return self._fetch(self._plan(self.index.played_at(seconds)))
 
     def plan(self, sampler: Sampler, *, snap_seconds: float = 0.0) -> Plan:
         """Return what `sample(sampler)` would decode, without decoding; print it."""
-        return Plan.of(self.index, sampler(self.index)).snap(snap_seconds)
+        return self._plan(sampler(self.index), snap_seconds)
 
     def sample(
-        self, sampler: Sampler, *, out: Any = None, on_error: OnError = "raise", snap_seconds: float = 0.0
+        self,
+        sampler: Sampler,
+        *,
+        out: Any = None,
+        on_error: OnError = "raise",
+        snap_seconds: float = 0.0,
     ) -> FrameBatch:
         """Return the frames a sampler chooses, as one batch.
 
@@ -166,32 +179,57 @@ class VideoReader:
             snap_seconds: let each frame move this far to one that is cheaper to decode; `report.moved_seconds` tells how far.
 
         Raises:
-            DecodeError: a frame is damaged and `on_error` is "raise", or none can be decoded.
+            DecodeError: a frame is damaged and `on_error` is "raise", or nothing in the video can be decoded.
             ValueError: the sampler's window is empty, or `out` does not fit.
         """
-        plan = self.plan(sampler)
-        if snap_seconds == 0:
-            return self._fetch(plan, out=out, on_error=on_error)
-        snapped = plan.snap(snap_seconds)
-        batch = self._fetch(snapped, out=out, on_error=on_error)
-        times = self.index.pts_seconds
-        batch.report.moved_seconds = times[snapped.frames] - times[plan.frames]
+        frames = sampler(self.index)
+        plan = self._plan(frames, snap_seconds)
+        batch = self._fetch(plan, out=out, on_error=on_error)
+        if snap_seconds:
+            times = self.index.pts_seconds
+            batch.report.moved_seconds = times[plan.frames] - times[frames]
         return batch
 
-    def batches(self, size: int, sampler: Sampler | None = None, *, on_error: OnError = "raise") -> Iterator[FrameBatch]:
+    def batches(
+        self, size: int, sampler: Sampler | None = None, *, on_error: OnError = "raise"
+    ) -> Iterator[FrameBatch]:
         """Yield all frames, or those a sampler chooses, in batches of `size`; the last may be shorter.
 
         Memory does not grow with the length of the video: one batch and what the decoder needs.
         """
         if size < 1:
             raise ValueError(f"a batch holds at least one frame, got size={size}")
+        check_on_error(on_error)
+        self._open_engine()
         frames = np.arange(len(self)) if sampler is None else sampler(self.index)
-        _check_on_error(on_error)
-        if len(frames) > 1 and (np.diff(frames) <= 0).any():
-            return (
-                self._fetch(Plan.of(self.index, frames[i : i + size]), on_error=on_error) for i in range(0, len(frames), size)
-            )
-        return self._stream(Plan.of(self.index, frames), size, on_error)
+        if (np.diff(frames) > 0).all():
+            return self._stream(self._plan(frames, joined=True), size, on_error)
+        parts = (frames[i : i + size] for i in range(0, len(frames), size))
+        return (self._fetch(self._plan(part), on_error=on_error) for part in parts)
+
+    def _plan(self, frames: Any, snap_seconds: float = 0.0, *, joined: bool = False) -> Plan:
+        """Plan frames, first reading the packet headers the plan rests on where the index lacks them."""
+        while True:
+            plan = Plan.of(self.index, frames).snap(snap_seconds)
+            plan = plan.joined() if joined else plan
+            spans = [span for run in plan.runs for span in _spans_to_know(self.index, run)]
+            unread = unread_spans(self.index, spans)
+            if not unread:
+                return plan
+            self._read_headers(unread)
+
+    def _read_headers(self, spans: list[tuple[int, int]]) -> None:
+        try:
+            self.index = read_headers(self.index, self.source, spans)
+        except HeadersDisagreeError as error:
+            scanned, container = build_index(self.source, tables=False)
+            container.close()
+            if not np.array_equal(scanned.pts, self.index.pts):
+                raise SourceError(
+                    f"{self.source.name}: its sample tables and its packets disagree on the frames ({error}); "
+                    f"open it with index=FrameIndex.build(source, tables=False), which scans the packets"
+                ) from error
+            self.index = scanned
 
     def _stream(self, plan: Plan, size: int, on_error: OnError) -> Iterator[FrameBatch]:
         engine = self._open_engine()
@@ -206,12 +244,13 @@ class VideoReader:
         for destination, report in engine.stream(plan, batches):
             report.milliseconds["total"] = (time.perf_counter() - started) * 1e3
             yield self._batch(destination, report, on_error)
+            self._open_engine()  # the reader may have been closed meanwhile
             started = time.perf_counter()
 
     def _fetch(self, plan: Plan, *, out: Any = None, on_error: OnError = "raise") -> FrameBatch:
         engine = self._open_engine()
-        _check_on_error(on_error)
-        report = Report(engine.name, engine.why, skipped=len(self.index.packet_pts) - plan.packets)
+        check_on_error(on_error)
+        report = Report(engine.name, engine.why, skipped=len(plan.index.packet_pts) - plan.packets)
         report.milliseconds["index"] = self._index_milliseconds
         started = time.perf_counter()
 
@@ -226,6 +265,8 @@ class VideoReader:
         return self._batch(destination, report, on_error)
 
     def _batch(self, destination: Destination, report: Report, on_error: OnError) -> FrameBatch:
+        if destination.data is None and on_error != "raise":
+            destination.converter(self._nominal_format())  # no frame of it could be decoded
         ok = destination.finish(on_error)
         data, frames = destination.data, destination.frames
         assert data is not None
@@ -255,14 +296,34 @@ class VideoReader:
         return self._engine
 
 
+def _spans_to_know(index: FrameIndex, run: Run) -> list[tuple[int, int]]:
+    """Return the packets of a run whose headers matter: where all are wanted, only those where decoding may start."""
+    if len(run.frames) < run.stop - run.start:
+        return [(run.start, run.stop)]
+    starts = run.start + np.flatnonzero(index.packet_flags[run.start : run.stop] & START)
+    return [(start, start + 1) for start in starts.tolist()]
+
+
 def _as_index(frame: Any) -> int:
     try:
         return int(frame.__index__())
     except AttributeError:
-        raise TypeError(f"frame numbers are integers, got {frame!r}; for times use frames_played_at") from None
+        raise TypeError(
+            f"frame numbers are integers, got {frame!r}; for times use frames_played_at"
+        ) from None
 
 
-def _check_on_error(on_error: str) -> None:
+def check_transform(transform: Transform | None) -> Transform:
+    """Return the transform to use, the default for None, or refuse what is none with a TypeError."""
+    if transform is None:
+        return Transform()
+    if not isinstance(transform, Transform):
+        raise TypeError(f"transform must be a frametap.Transform, got {type(transform).__name__}")
+    return transform
+
+
+def check_on_error(on_error: str) -> None:
+    """Refuse an error policy that does not exist with a ValueError."""
     if on_error not in _ON_ERROR:
         raise ValueError(f"on_error must be one of {', '.join(_ON_ERROR)}, got {on_error!r}")
 
@@ -277,7 +338,9 @@ def open(  # noqa: A001 - the name users expect, as in PyAV and gzip
     engine: str | None = None,
 ) -> VideoReader:
     """Open a video for reading; see `VideoReader` for arguments, errors and an example."""
-    return VideoReader(source, device=device, transform=transform, index=index, threads=threads, engine=engine)
+    return VideoReader(
+        source, device=device, transform=transform, index=index, threads=threads, engine=engine
+    )
 
 
 def probe(source: SourceLike) -> VideoInfo:
@@ -344,9 +407,15 @@ def sample(
         >>> batch.shape[1:]
         (3, 336, 336)
     """
-    with VideoReader(source, device=device, transform=transform, index=index, threads=threads, engine=engine) as video:
-        if stream is not None:
-            raise ValueError("stream is for CUDA devices; a batch on the CPU is complete when sample returns")
+    check_on_error(on_error)
+    check_device(device, engine)
+    if stream is not None:
+        raise ValueError(
+            "stream is for CUDA devices; a batch on the CPU is complete when sample returns"
+        )
+    with VideoReader(
+        source, device=device, transform=transform, index=index, threads=threads, engine=engine
+    ) as video:
         return video.sample(sampler, out=out, on_error=on_error, snap_seconds=snap_seconds)
 
 

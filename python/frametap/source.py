@@ -6,7 +6,9 @@ import hashlib
 import io
 import os
 import threading
+import weakref
 from abc import ABC, abstractmethod
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -83,11 +85,16 @@ class PathSource(Source):
 
     def read_at(self, offset: int, size: int) -> bytes:
         try:
-            with Path(self.name).open("rb") as file:
-                file.seek(offset)
-                return file.read(size)
+            return os.pread(self._descriptor, size, offset)
         except OSError as error:
             raise SourceError(f"{self.name}: cannot be read: {error.strerror}") from error
+
+    @cached_property
+    def _descriptor(self) -> int:
+        # Reading by offset needs no position, so that all threads, and a forked child, can share one open file.
+        descriptor = os.open(self.name, os.O_RDONLY)
+        weakref.finalize(self, os.close, descriptor)
+        return descriptor
 
     @property
     def size(self) -> int:

@@ -131,7 +131,7 @@ class Destination:
             raise self.failures[min(self.failures)]
         if self.data is None:
             return np.ones(0, dtype=bool)
-        first = np.array([self._slot[frame] for frame in self.frames.tolist()])
+        first = np.array([self._slot[frame] for frame in self.frames.tolist()], dtype=np.int64)
         copies = np.flatnonzero(first != np.arange(len(first)))
         self.data[copies] = self.data[first[copies]]
         ok: NDArray[np.bool_] = self._filled[first]

@@ -15,7 +15,7 @@ import av.error
 import numpy as np
 from av.video.frame import VideoFrame
 
-from frametap._core import PacketParser
+from frametap._core import PARSED, RESET, START, PacketParser
 from frametap.container import Container, VideoPacket, is_full_range, orientation_of
 from frametap.engines.base import Destination, Report
 from frametap.errors import DecodeError, SourceError, UnsupportedError
@@ -25,6 +25,8 @@ from frametap.info import Orientation, chroma_location_name, matrix_name
 from frametap.plan import Plan, Run
 from frametap.source import Source
 
+# More packets than any video has.
+_END = 1 << 62
 # Reading on is cheaper than seeking when the next run begins this many packets further on.
 _READ_ON_PACKETS = 32
 # After a seek the demuxer may hand out a few packets from before the keyframe; more means that it landed elsewhere.
@@ -43,47 +45,53 @@ class RunDecoder:
 
     Args:
         source: the video.
-        index: its index.
         threads: threads of the decoder (frame threading).
         container: an opened one to take over, its decoder unused.
     """
 
-    def __init__(self, source: Source, index: FrameIndex, threads: int, container: Container | None = None) -> None:
-        self.source, self.index, self.threads = source, index, threads
+    def __init__(self, source: Source, threads: int, container: Container | None = None) -> None:
+        self.source, self.threads = source, threads
         self.decoded = 0
         self.bytes_read = 0
         self.failure: DecodeError | None = None
         self._orientation: Orientation | None = None
-        self._open(container)
+        self._container = container or Container(source)
+        # A container that was scanned stands at its end: whatever comes next is a seek away.
+        self._next = _END if container else 0
+        self._packets = self._container.packets()
+        self._used = False
         self._chroma_location = self._signalled_chroma_location()
 
-    def _open(self, used: Container | None = None) -> None:
-        self._container = used or Container(self.source)
-        self._container.configure(threads=self.threads, strict_output=self.index.strict_output)
-        self._packets = self._container.packets()
-        # A container that was scanned stands at its end: whatever comes next is a seek away.
-        self._next = len(self.index.packet_size) if used else 0
-        self._used = False
-        if self.index.prime_decoders:
-            self._move_to(0)
-            with contextlib.suppress(av.error.FFmpegError):
-                self._container.decode(self._next_packet())
+    def _reopen(self) -> None:
+        self._container.close()
+        self._container = Container(self.source)
+        self._packets, self._next = self._container.packets(), 0
+        if self._used:
+            self._start_decoder()
+            self._container.reset()
 
     def close(self) -> None:
         """Free the demuxer and the decoder."""
         self._container.close()
 
-    def decode(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
+    def decode(self, run: Run, index: FrameIndex) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (frame number, picture) for the run's wanted frames in presentation order.
 
-        Ends early, with `failure` set, where the stream is damaged.
+        Where the stream is damaged it goes on at the next keyframe; `missing` then tells what did not come, and why.
         """
+        self.index = index
         self.failure = None
-        if self.index.fresh_decoders and self._used:
-            self._reopen()
-        self._used = True
-        self._container.reset()
         self._left = set(run.frames.tolist())
+        part: Run | None = run
+        while part is not None:
+            yield from self._decode_part(part)
+            part = self._after_damage(part)
+        if self._left and self.failure is None and index.method == "decode":
+            yield from self._decode_further(run)
+
+    def _decode_part(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
+        """Decode until the run ends, or breaks at damage."""
+        self._prepare()
         self._seen: Counter[int] = Counter()
         self._broken = run.stop
         for number, packet in self._read(run):
@@ -94,14 +102,43 @@ class RunDecoder:
             if self._broken <= number:
                 break
         yield from self._pictures(run.stop, None)
-        if self._left and self.failure is None and self.index.method == "decode":
-            yield from self._decode_further(run)
+
+    def _after_damage(self, run: Run) -> Run | None:
+        """Return what is left of a broken run from the next keyframe on; None when nothing is, or it did not break."""
+        index = self.index
+        later = index.packet_flags[self._broken + 1 : run.stop] & (START | PARSED)
+        for start in (self._broken + 1 + np.flatnonzero(later == (START | PARSED))).tolist():
+            frames = np.array([f for f in sorted(self._left) if index.decode_order[f] >= start], dtype=np.int64)
+            # Pictures shown before an open keyframe refer to pictures before it, which are lost.
+            if not index.packet_flags[start] & RESET:
+                frames = frames[frames >= index.frame_of_packet[start]]
+            if len(frames):
+                return Run(start, run.stop, frames, run.feed[start - run.start :])
+        return None
+
+    def _prepare(self) -> None:
+        """Bring the decoder into the state that the stream needs at the beginning of a run."""
+        if self._used and self.index.fresh_decoders:
+            self._reopen()
+        elif not self._used:
+            self._used = True
+            self._start_decoder()
+        self._container.reset()
+
+    def _start_decoder(self) -> None:
+        if self.index.prime_decoders and self._next != 0:
+            self._reopen()
+            return
+        self._container.configure(threads=self.threads, strict_output=self.index.strict_output)
+        if self.index.prime_decoders:
+            with contextlib.suppress(av.error.FFmpegError):
+                self._container.decode(self._next_packet())
 
     def _decode_further(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
         """Decode a run again with more packets: in odd streams a picture comes out only after packets that follow it."""
         stop = min(run.stop + _FURTHER_PACKETS, len(self.index.packet_size))
         if stop > run.stop:
-            yield from self.decode(Run.of(self.index, run.start, stop, np.array(sorted(self._left))))
+            yield from self.decode(Run.of(self.index, run.start, stop, np.array(sorted(self._left))), self.index)
 
     def _pictures(self, number: int, packet: VideoPacket | None) -> Iterator[tuple[int, VideoFrame]]:
         """Feed one packet, or drain, and yield the wanted pictures that come out."""
@@ -115,7 +152,7 @@ class RunDecoder:
         self.decoded += len(pictures)
         for picture in pictures:
             frame = self._frame_of(picture)
-            if frame in self._left and int(self.index.decode_order[frame]) < self._broken:
+            if frame in self._left and self.index.decode_order[frame] < self._broken:
                 if picture.is_corrupt:
                     self._break(int(self.index.decode_order[frame]), "FFmpeg flags the picture as corrupt")
                     continue
@@ -218,10 +255,6 @@ class RunDecoder:
         self._reopen()
         return None
 
-    def _reopen(self) -> None:
-        self._container.close()
-        self._open()
-
     def _number_of(self, packet: VideoPacket) -> int | None:
         """Return which packet of the index this is, None when it is none or could be several."""
         index = self.index
@@ -279,7 +312,6 @@ class CpuEngine:
 
     Args:
         source: the video.
-        index: its index.
         threads: how many cores to use.
         why: for the report.
         container: an opened one to take over, its decoder unused.
@@ -288,9 +320,9 @@ class CpuEngine:
     name = "cpu"
 
     def __init__(
-        self, source: Source, index: FrameIndex, threads: int, why: str, container: Container | None = None
+        self, source: Source, threads: int, why: str, container: Container | None = None
     ) -> None:
-        self.source, self.index, self.threads, self.why = source, index, threads, why
+        self.source, self.threads, self.why = source, threads, why
         self._spare = container
         self._idle: dict[int, list[RunDecoder]] = {}
         self._lock = threading.Lock()
@@ -316,7 +348,7 @@ class CpuEngine:
             if idle:
                 return idle.pop()
             spare, self._spare = self._spare, None
-        return RunDecoder(self.source, self.index, threads, spare)
+        return RunDecoder(self.source, threads, spare)
 
     def _give_back(self, decoder: RunDecoder) -> None:
         with self._lock:
@@ -330,13 +362,13 @@ class CpuEngine:
             return
         per_decoder = max(1, self.threads // workers) if len(runs[0]) >= _MIN_PACKETS_FOR_FRAME_THREADS else 1
         if workers == 1:
-            self._work(runs, per_decoder, destination, report)
+            self._work(plan.index, runs, per_decoder, destination, report)
             return
         errors: list[BaseException] = []
 
         def work() -> None:
             try:
-                self._work(runs, per_decoder, destination, report)
+                self._work(plan.index, runs, per_decoder, destination, report)
             except BaseException as error:
                 runs.clear()
                 errors.append(error)
@@ -349,7 +381,7 @@ class CpuEngine:
         if errors:
             raise errors[0]
 
-    def _work(self, runs: deque[Run], threads: int, destination: Destination, report: Report) -> None:
+    def _work(self, index: FrameIndex, runs: deque[Run], threads: int, destination: Destination, report: Report) -> None:
         """Take runs until none is left."""
         decoder = self._borrow(threads)
         try:
@@ -358,7 +390,7 @@ class CpuEngine:
                     run = runs.popleft()
                 except IndexError:
                     break
-                for frame, picture in self._account(decoder, decoder.decode(run), destination, report):
+                for frame, picture in self._account(decoder, decoder.decode(run, index), destination, report):
                     decoder.convert(frame, picture, destination)
                 left, failure = decoder.missing(run)
                 if left:
@@ -419,7 +451,7 @@ class CpuEngine:
         """Yield every wanted frame of a plan with its picture, or with the error that took its place."""
         for run in plan.runs:
             expected = deque(run.frames.tolist())
-            for frame, picture in decoder.decode(run):
+            for frame, picture in decoder.decode(run, plan.index):
                 while expected[0] != frame:
                     yield expected.popleft(), decoder.missing(run)[1]
                 yield expected.popleft(), picture

@@ -11,7 +11,6 @@ from frametap.container import Container
 from frametap.engines.base import Engine
 from frametap.engines.cpu import CpuEngine
 from frametap.errors import DeviceError
-from frametap.index import FrameIndex
 from frametap.source import Source
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -39,7 +38,6 @@ def check_device(device: str, engine: str | None) -> str:
 
 def create_engine(
     source: Source,
-    index: FrameIndex,
     device: str,
     engine: str | None,
     threads: int | None,
@@ -48,7 +46,7 @@ def create_engine(
     """Make the engine for one source; it takes over the container the index was read from, if there is one."""
     check_device(device, engine)
     why = 'device="cpu" was asked for' if device == "cpu" else 'device="auto" and this version decodes on the CPU'
-    return CpuEngine(source, index, default_threads() if threads is None else check_threads(threads), why, container)
+    return CpuEngine(source, default_threads() if threads is None else check_threads(threads), why, container)
 
 
 def check_threads(threads: int) -> int:

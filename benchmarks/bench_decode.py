@@ -1,0 +1,223 @@
+"""Decode throughput against the peers, job by job, with a correctness column.
+
+    python benchmarks/bench_decode.py VIDEO --peers /path/to/venv/bin/python [--clips DIR] [--repeat 3] [--json out.json]
+
+Every measurement is a process of its own; libraries take turns, so that a noisy minute hits them all. The table gives
+medians and, for frametap, the ratio to the best peer in the same run. "wrong" counts frames whose content is not that of the
+wanted frame: frametap's are compared byte for byte with plain PyAV decoding of the whole file put through the converter, the
+peers' (they resize differently) by which frame of the file they resemble most. Under pytest the harness runs once on a
+small clip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+import frametap as ft
+
+SIZE = (224, 224)
+BATCH = 64
+# Peers at their best: torchcodec with 1, 2 and automatic (0) threads, decord with automatic.
+PEER_SETTINGS = [("torchcodec", 1), ("torchcodec", 2), ("torchcodec", 0), ("decord", 0)]
+NEIGHBOURS = 3
+
+
+@dataclass
+class Job:
+    """A list of frames to fetch, or all of them, or a few of many clips."""
+
+    name: str
+    frames: list[int] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    peers: bool = True
+
+    def as_json(self, path: Path, threads: int, keep_every: int) -> dict[str, Any]:
+        """The job as decoders.py reads it."""
+        return {
+            "path": str(path),
+            "size": SIZE,
+            "threads": threads,
+            "frames": self.frames,
+            "batch": BATCH,
+            "keep_every": keep_every,
+            **self.options,
+        }
+
+
+def jobs_for(index: ft.FrameIndex, clips: list[Path]) -> list[Job]:
+    """The jobs of the table for one video."""
+    uniform = ft.Uniform(min(32, len(index)))(index).tolist()
+    found = [
+        Job("Uniform(32)", uniform),
+        Job("Clips(4, 16, step=4)", ft.Clips(4, 16, step=4)(index).tolist()),
+        Job("Rate(2)", ft.Rate(2)(index).tolist()),
+        Job("every frame, batches(64)"),
+        Job("Uniform(32), snap 0.5 s", uniform, {"snap_seconds": 0.5}),
+        Job("Uniform(32), snap 3 s", uniform, {"snap_seconds": 3.0}),
+    ]
+    if clips:
+        options = {"paths": [str(path) for path in clips], "per_clip": 8}
+        found.append(Job(f"{len(clips)} clips, 8 frames each", [], options))
+    return found
+
+
+class Reference:
+    """All frames of a video by plain PyAV decoding, in the benchmark's size."""
+
+    def __init__(self, path: Path) -> None:
+        transform = ft.Transform(size=SIZE)
+        self.frames: list[np.ndarray] = []
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "FRAME"
+            for picture in container.decode(stream):
+                self.frames.append(convert(picture, transform))
+
+    def wrong(self, library: str, wanted: list[int], got: np.ndarray) -> int:
+        """How many of the frames got are not the wanted ones."""
+        if len(wanted) != len(got):
+            return max(len(wanted), len(got))
+        if library == "frametap":
+            return sum(not np.array_equal(a, self.frames[n]) for a, n in zip(got, wanted, strict=True))
+        return sum(not self._resembles(a, n) for a, n in zip(got, wanted, strict=True))
+
+    def _resembles(self, frame: np.ndarray, number: int) -> bool:
+        def distance(other: int) -> float:
+            return float(np.abs(frame.astype(np.int16) - self.frames[other]).mean())
+
+        near = range(max(0, number - NEIGHBOURS), min(len(self.frames), number + NEIGHBOURS + 1))
+        return distance(number) <= min(distance(other) for other in near) + 0.02
+
+
+def convert(picture: av.VideoFrame, transform: ft.Transform) -> np.ndarray:
+    """One decoded picture through the converter, without the rest of the library."""
+    from dataclasses import asdict
+
+    from frametap._core import Converter
+    from frametap.container import is_full_range
+    from frametap.geometry import PictureFormat
+    from frametap.info import matrix_name
+
+    params = transform.resolve(
+        PictureFormat(
+            picture.format.name,
+            picture.width,
+            picture.height,
+            matrix_name(picture.colorspace),
+            is_full_range(picture),
+        )
+    )
+    out = np.empty(params.out_shape, np.uint8)
+    planes = [(plane.buffer_ptr, plane.line_size) for plane in picture.planes]
+    Converter(**asdict(params)).convert(planes, out.ctypes.data)
+    return out
+
+
+def measure(python: str, library: str, job: dict[str, Any], folder: Path) -> tuple[dict[str, float], np.ndarray]:
+    """Run one job in one process; return its numbers and the frames it kept."""
+    (folder / "job.json").write_text(json.dumps(job))
+    script = Path(__file__).with_name("peers") / "decoders.py"
+    command = [python, str(script), library, str(folder / "job.json"), str(folder / "out.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{library} failed: {done.stderr[-500:]}")
+    return json.loads(done.stdout.splitlines()[-1]), np.load(folder / "out.npz")["frames"]
+
+
+def run_job(job: Job, path: Path, reference: Reference, peers: str | None, repeat: int, threads: int) -> list[dict[str, Any]]:
+    """Measure one job with every library, taking turns; return a row per library and setting."""
+    keep_every = 1 if job.frames is not None else 7
+    contestants = [(sys.executable, "frametap", threads)]
+    contestants += [(peers, library, count) for library, count in PEER_SETTINGS] if peers else []
+    if job.frames is None:
+        contestants.append((sys.executable, "decode_only", threads))
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(repeat):
+            for python, library, count in contestants:
+                numbers, frames = measure(python, library, job.as_json(path, count, keep_every), Path(folder))
+                row = rows.setdefault((library, count), {"job": job.name, "library": library, "threads": count, "runs": []})
+                row["runs"].append(numbers)
+                row["wrong"] = count_wrong(job, library, frames, reference)
+    return list(rows.values())
+
+
+def count_wrong(job: Job, library: str, frames: np.ndarray, reference: Reference) -> int | None:
+    """Frames that are not the wanted ones; None where the job has no single right answer."""
+    if library == "decode_only" or "paths" in job.options or "snap_seconds" in job.options:
+        return None
+    wanted = job.frames
+    if wanted is None:
+        wanted = [n for begin in range(0, len(reference.frames), BATCH) for n in range(begin, min(begin + BATCH, len(reference.frames)), 7)]
+    return reference.wrong(library, wanted, frames)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as text: medians, spread, ratio to the best peer of the same job."""
+    lines = [f"{'job':26} {'library':12} {'thr':>3} {'wall s':>15} {'cpu s':>7} {'RSS MiB':>8} {'wrong':>6}  ratio to best peer (wall, cpu)"]
+    for row in rows:
+        wall = [run["wall"] for run in row["runs"]]
+        median = {key: statistics.median(run[key] for run in row["runs"]) for key in ("wall", "cpu", "rss")}
+        row.update(median)
+        spread = f"{median['wall']:.2f} ({min(wall):.2f}-{max(wall):.2f})"
+        wrong = "-" if row["wrong"] is None else row["wrong"]
+        lines.append(
+            f"{row['job']:26} {row['library']:12} {row['threads']:>3} {spread:>15} {median['cpu']:7.2f} {median['rss']:8.0f} {wrong:>6}"
+        )
+    for at, row in enumerate(rows):
+        peers = [other for other in rows if other["job"] == row["job"] and other["library"] in ("torchcodec", "decord")]
+        if row["library"] == "frametap" and peers:
+            wall = row["wall"] / min(peer["wall"] for peer in peers)
+            cpu = row["cpu"] / min(peer["cpu"] for peer in peers)
+            lines[at + 1] += f"  {wall:.2f}, {cpu:.2f}"
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--peers", help="interpreter that has torchcodec and decord")
+    parser.add_argument("--clips", type=Path, help="folder of short clips for the many-clip job")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", help="run only jobs whose name contains this")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    clips = sorted(path for path in arguments.clips.iterdir() if path.is_file())[:32] if arguments.clips else []
+    reference = Reference(arguments.video)
+    rows: list[dict[str, Any]] = []
+    for job in jobs_for(ft.FrameIndex.build(arguments.video), clips):
+        if arguments.only and arguments.only not in job.name:
+            continue
+        rows += run_job(job, arguments.video, reference, arguments.peers, arguments.repeat, arguments.threads)
+        print(table(rows).splitlines()[0] if len(rows) < 2 else "", *table([r for r in rows if r["job"] == job.name]).splitlines()[1:], sep="\n", flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1))
+
+
+def test_harness_on_a_small_clip(tmp_path: Path) -> None:
+    """Every job runs, and every frame is the right one."""
+    from clips import Clip, encode
+
+    path = tmp_path / "small.mp4"
+    encode(path, Clip("libx264", size=(320, 180), encoded=90, options={"preset": "ultrafast", "g": "30", "bf": "2"}))
+    reference = Reference(path)
+    for job in jobs_for(ft.FrameIndex.build(path), [path, path]):
+        row = run_job(job, path, reference, None, 1, 2)[0]
+        assert row["wrong"] in (0, None), row
+
+
+if __name__ == "__main__":
+    main()
