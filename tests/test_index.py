@@ -50,7 +50,8 @@ def assert_same_index(a: ft.FrameIndex, b: ft.FrameIndex) -> None:
 
 
 def test_says_what_the_clip_is(index: ft.FrameIndex) -> None:
-    assert (len(index), index.codec, index.method) == (48, "h264", "headers")
+    assert (len(index), index.codec) == (48, "h264")
+    assert index.method in ("tables", "headers")
     assert isinstance(index.time_base, Fraction)
     assert index.average_fps == pytest.approx(24)
     assert index.end_seconds == pytest.approx(2)

@@ -68,17 +68,19 @@ class Container:
             self.close()
             raise
 
-    def configure(self, *, threads: int = 1, strict_output: bool = False) -> None:
+    def configure(
+        self, *, threads: int = 1, strict_output: bool = False, conceal: bool = True
+    ) -> None:
         """Set up the decoder; before its first picture only.
 
         Args:
             threads: more than one means frame threading (FFmpeg's words).
+            conceal: whether damage is patched up from pictures before, as FFmpeg does it, or is an error.
             strict_output: hold back as many H.264 pictures as the level allows, instead of guessing the reorder depth.
         """
         self._decoder.thread_count = threads
         self._decoder.thread_type = "FRAME" if threads > 1 else "NONE"
-        # A damaged packet is an error, not a picture patched up from what was there before.
-        options = {"err_detect": "explode"}
+        options = {} if conceal else {"err_detect": "explode"}
         if strict_output and self.codec == "h264":
             options["strict"] = "1"
         self._decoder.options = {**self._decoder.options, **options}

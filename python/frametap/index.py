@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,8 @@ class FrameIndex:
         extradata: the stream's codec configuration (avcC, hvcC, parameter sets ...).
         time_base: seconds per pts unit.
         stream_index: which stream of the container.
+        width: luma samples of a picture as decoded, by the headers; a stream may change its size on the way.
+        height: likewise.
         average_fps: frames per second, measured over the frames.
         method: what the frame numbers rest on: "tables" (of an MP4 or MOV), "headers" (of all packets) or "decode".
         strict_output: H.264 whose reorder depth FFmpeg guesses too low (see `Container`).
@@ -60,6 +62,8 @@ class FrameIndex:
     extradata: bytes
     time_base: Fraction
     stream_index: int
+    width: int
+    height: int
     average_fps: float
     method: str
     strict_output: bool
@@ -80,6 +84,10 @@ class FrameIndex:
         """Freeze the arrays: an index is shared between threads."""
         for name in index_file.ARRAYS:
             getattr(self, name).flags.writeable = False
+
+    def __reduce__(self) -> tuple[type[FrameIndex], tuple[Any, ...]]:
+        """Pickle the fields alone: what is derived from them is made again when needed."""
+        return FrameIndex, tuple(getattr(self, f.name) for f in fields(self))
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -194,6 +202,14 @@ class FrameIndex:
         frames = np.full(len(self.packet_pts), -1, dtype=np.int32)
         frames[self.decode_order[::-1]] = np.arange(len(self) - 1, -1, -1, dtype=np.int32)
         return frames
+
+    @cached_property
+    def has_leading_pictures(self) -> bool:
+        """Whether some keyframe is followed, in decode order, by pictures that are shown before it (open GOP)."""
+        packets = np.flatnonzero(self.frame_of_packet >= 0)
+        frames = self.frame_of_packet[packets]
+        first_later = np.minimum.accumulate(frames[::-1])[::-1]
+        return bool(((first_later < frames) & ((self.packet_flags[packets] & START) != 0)).any())
 
     @cached_property
     def ref_offsets(self) -> NDArray[np.int64]:

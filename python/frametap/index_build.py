@@ -258,6 +258,8 @@ def _index_of(source: Source, container: Container, method: str, frames: Numbers
         extradata=container.extradata,
         time_base=container.time_base,
         stream_index=container.stream.index,
+        width=container.stream.width,
+        height=container.stream.height,
         average_fps=(len(frames) - 1) / span if span > 0 else container.average_fps,
         method=method,
         source_size=size,

@@ -235,7 +235,7 @@ class VideoReader:
         engine = self._open_engine()
         batches = (
             (
-                Destination(plan.frames[i : i + size], self.transform, output.allocate),
+                self._destination(plan.frames[i : i + size], output.allocate),
                 Report(engine.name, engine.why),
             )
             for i in range(0, len(plan.frames), size)
@@ -257,12 +257,16 @@ class VideoReader:
         def allocate(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
             return output.allocate(shape, dtype) if out is None else output.adopt(out, shape, dtype)
 
-        destination = Destination(plan.frames, self.transform, allocate)
+        destination = self._destination(plan.frames, allocate)
         if len(plan.frames) == 0:
             destination.converter(self._nominal_format())
         engine.run(plan, destination, report)
         report.milliseconds["total"] = (time.perf_counter() - started) * 1e3
         return self._batch(destination, report, on_error)
+
+    def _destination(self, frames: NDArray[np.int64], allocate: Any) -> Destination:
+        size = (self.index.width, self.index.height)
+        return Destination(frames, size, self.transform, allocate)
 
     def _batch(self, destination: Destination, report: Report, on_error: OnError) -> FrameBatch:
         if destination.data is None and on_error != "raise":

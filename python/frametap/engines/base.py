@@ -63,14 +63,21 @@ class Destination:
 
     Args:
         frames: int64[N], frame number of each slot.
+        nominal_size: (width, height) of the video's pictures by its headers: the shape of a batch follows from it, whichever
+            picture comes first, and pictures of another size are resized to fit.
         transform: what to make of the pictures.
         allocate: gives the memory for (N, *shape) values.
     """
 
     def __init__(
-        self, frames: NDArray[np.int64], transform: Transform, allocate: Callable[[tuple[int, ...], str], NDArray[np.generic]]
+        self,
+        frames: NDArray[np.int64],
+        nominal_size: tuple[int, int],
+        transform: Transform,
+        allocate: Callable[[tuple[int, ...], str], NDArray[np.generic]],
     ) -> None:
         self.frames = frames
+        self.nominal_size = nominal_size
         self.transform = transform
         self.lock = threading.Lock()
         self.data: NDArray[np.generic] | None = None
@@ -90,21 +97,26 @@ class Destination:
             return converter
         with self.lock:
             if picture not in self._converters:
-                params = self._resolve(picture)
-                if self.data is None:
-                    self.params = params
-                    self.data = self._allocate((len(self.frames), *params.out_shape), params.dtype)
-                self._converters[picture] = _converter(params)
+                self._converters[picture] = _converter(self._resolve(picture))
             return self._converters[picture]
 
     def _resolve(self, picture: PictureFormat) -> ConvertParams:
-        params = self.transform.resolve(picture, rng=self._rng, num_frames=len(self.frames))
-        if self.params is None or params.out_shape == self.params.out_shape:
-            return params
-        # The stream changes its size: later pictures are resized to the shape of the first, as a player would.
+        if self.params is None:
+            width, height = self.nominal_size if all(self.nominal_size) else (picture.width, picture.height)
+            self.params = self._wish(self.transform, replace(picture, width=width, height=height))
+            self.data = self._allocate((len(self.frames), *self.params.out_shape), self.params.dtype)
+        if (picture.width, picture.height) == (self.params.width, self.params.height):
+            # The same place in every picture, also where a random crop chose it.
+            matrix = self.transform.unspecified_matrix if picture.matrix == "unspecified" else picture.matrix
+            return replace(
+                self.params, pixel_format=picture.pixel_format, full_range=picture.full_range, matrix=matrix
+            )
+        # The stream changes its size: the picture is resized to the shape of the others, as a player would.
         width, height = self.params.canvas
-        fitted = replace(self.transform, size=(height, width), window=None)
-        return fitted.resolve(picture, rng=self._rng, num_frames=len(self.frames))
+        return self._wish(replace(self.transform, size=(height, width), window=None), picture)
+
+    def _wish(self, transform: Transform, picture: PictureFormat) -> ConvertParams:
+        return transform.resolve(picture, rng=self._rng, num_frames=len(self.frames))
 
     def address(self, frame: int) -> int:
         """Return where the slot of a wanted frame lies in memory."""

@@ -129,7 +129,12 @@ class RunDecoder:
         if self.index.prime_decoders and self._next != 0:
             self._reopen()
             return
-        self._container.configure(threads=self.threads, strict_output=self.index.strict_output)
+        # After a jump to an open keyframe of H.264, the pictures shown before it are fed, for the order of the others rests
+        # on them, but refer to what is not there: that must not count as damage.
+        open_h264 = self.index.codec == "h264" and self.index.has_leading_pictures
+        self._container.configure(
+            threads=self.threads, strict_output=self.index.strict_output, conceal=open_h264
+        )
         if self.index.prime_decoders:
             with contextlib.suppress(av.error.FFmpegError):
                 self._container.decode(self._next_packet())
