@@ -31,6 +31,8 @@ BATCH = 64
 # Peers at their best: torchcodec with 1, 2 and automatic (0) threads, decord with automatic.
 PEER_SETTINGS = [("torchcodec", 1), ("torchcodec", 2), ("torchcodec", 0), ("decord", 0)]
 NEIGHBOURS = 3
+# Of the every-frame job, so many frames are kept to be checked.
+KEEP_EVERY = 7
 
 
 @dataclass
@@ -89,7 +91,9 @@ class Reference:
         if len(wanted) != len(got):
             return max(len(wanted), len(got))
         if library == "frametap":
-            return sum(not np.array_equal(a, self.frames[n]) for a, n in zip(got, wanted, strict=True))
+            return sum(
+                not np.array_equal(a, self.frames[n]) for a, n in zip(got, wanted, strict=True)
+            )
         return sum(not self._resembles(a, n) for a, n in zip(got, wanted, strict=True))
 
     def _resembles(self, frame: np.ndarray, number: int) -> bool:
@@ -124,7 +128,9 @@ def convert(picture: av.VideoFrame, transform: ft.Transform) -> np.ndarray:
     return out
 
 
-def measure(python: str, library: str, job: dict[str, Any], folder: Path) -> tuple[dict[str, float], np.ndarray]:
+def measure(
+    python: str, library: str, job: dict[str, Any], folder: Path
+) -> tuple[dict[str, float], np.ndarray]:
     """Run one job in one process; return its numbers and the frames it kept."""
     (folder / "job.json").write_text(json.dumps(job))
     script = Path(__file__).with_name("peers") / "decoders.py"
@@ -135,9 +141,11 @@ def measure(python: str, library: str, job: dict[str, Any], folder: Path) -> tup
     return json.loads(done.stdout.splitlines()[-1]), np.load(folder / "out.npz")["frames"]
 
 
-def run_job(job: Job, path: Path, reference: Reference, peers: str | None, repeat: int, threads: int) -> list[dict[str, Any]]:
+def run_job(
+    job: Job, path: Path, reference: Reference, peers: str | None, repeat: int, threads: int
+) -> list[dict[str, Any]]:
     """Measure one job with every library, taking turns; return a row per library and setting."""
-    keep_every = 1 if job.frames is not None else 7
+    keep_every = 1 if job.frames is not None else KEEP_EVERY
     contestants = [(sys.executable, "frametap", threads)]
     contestants += [(peers, library, count) for library, count in PEER_SETTINGS] if peers else []
     if job.frames is None:
@@ -146,8 +154,13 @@ def run_job(job: Job, path: Path, reference: Reference, peers: str | None, repea
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(repeat):
             for python, library, count in contestants:
-                numbers, frames = measure(python, library, job.as_json(path, count, keep_every), Path(folder))
-                row = rows.setdefault((library, count), {"job": job.name, "library": library, "threads": count, "runs": []})
+                numbers, frames = measure(
+                    python, library, job.as_json(path, count, keep_every), Path(folder)
+                )
+                row = rows.setdefault(
+                    (library, count),
+                    {"job": job.name, "library": library, "threads": count, "runs": []},
+                )
                 row["runs"].append(numbers)
                 row["wrong"] = count_wrong(job, library, frames, reference)
     return list(rows.values())
@@ -159,29 +172,59 @@ def count_wrong(job: Job, library: str, frames: np.ndarray, reference: Reference
         return None
     wanted = job.frames
     if wanted is None:
-        wanted = [n for begin in range(0, len(reference.frames), BATCH) for n in range(begin, min(begin + BATCH, len(reference.frames)), 7)]
+        total = len(reference.frames)
+        starts = range(0, total, BATCH)
+        wanted = [n for at in starts for n in range(at, min(at + BATCH, total), KEEP_EVERY)]
     return reference.wrong(library, wanted, frames)
+
+
+HEADER = (
+    "job",
+    "library",
+    "thr",
+    "wall s",
+    "cpu s",
+    "RSS MiB",
+    "wrong",
+    "to best peer (wall, cpu)",
+)
+LINE = "{:26} {:12} {:>3} {:>18} {:>7} {:>8} {:>6}  {}"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as text: medians, spread, ratio to the best peer of the same job."""
-    lines = [f"{'job':26} {'library':12} {'thr':>3} {'wall s':>15} {'cpu s':>7} {'RSS MiB':>8} {'wrong':>6}  ratio to best peer (wall, cpu)"]
+    for row in rows:
+        for key in ("wall", "cpu", "rss"):
+            row[key] = statistics.median(run[key] for run in row["runs"])
+    lines = []
     for row in rows:
         wall = [run["wall"] for run in row["runs"]]
-        median = {key: statistics.median(run[key] for run in row["runs"]) for key in ("wall", "cpu", "rss")}
-        row.update(median)
-        spread = f"{median['wall']:.2f} ({min(wall):.2f}-{max(wall):.2f})"
-        wrong = "-" if row["wrong"] is None else row["wrong"]
         lines.append(
-            f"{row['job']:26} {row['library']:12} {row['threads']:>3} {spread:>15} {median['cpu']:7.2f} {median['rss']:8.0f} {wrong:>6}"
+            LINE.format(
+                row["job"],
+                row["library"],
+                row["threads"],
+                f"{row['wall']:.2f} ({min(wall):.2f}-{max(wall):.2f})",
+                f"{row['cpu']:.2f}",
+                f"{row['rss']:.0f}",
+                "-" if row["wrong"] is None else row["wrong"],
+                ratio_to_peers(row, rows),
+            )
         )
-    for at, row in enumerate(rows):
-        peers = [other for other in rows if other["job"] == row["job"] and other["library"] in ("torchcodec", "decord")]
-        if row["library"] == "frametap" and peers:
-            wall = row["wall"] / min(peer["wall"] for peer in peers)
-            cpu = row["cpu"] / min(peer["cpu"] for peer in peers)
-            lines[at + 1] += f"  {wall:.2f}, {cpu:.2f}"
     return "\n".join(lines)
+
+
+def ratio_to_peers(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Frametap's wall and CPU time over the best peer's at the same job, "" for the others."""
+    peers = [
+        other
+        for other in rows
+        if other["job"] == row["job"] and other["library"] in ("torchcodec", "decord")
+    ]
+    if row["library"] != "frametap" or not peers:
+        return ""
+    ratios = (row[key] / min(peer[key] for peer in peers) for key in ("wall", "cpu"))
+    return ", ".join(f"{ratio:.2f}" for ratio in ratios)
 
 
 def main() -> None:
@@ -195,14 +238,22 @@ def main() -> None:
     parser.add_argument("--only", help="run only jobs whose name contains this")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    clips = sorted(path for path in arguments.clips.iterdir() if path.is_file())[:32] if arguments.clips else []
+    clips = (
+        sorted(path for path in arguments.clips.iterdir() if path.is_file())[:32]
+        if arguments.clips
+        else []
+    )
     reference = Reference(arguments.video)
     rows: list[dict[str, Any]] = []
+    print(LINE.format(*HEADER))
     for job in jobs_for(ft.FrameIndex.build(arguments.video), clips):
         if arguments.only and arguments.only not in job.name:
             continue
-        rows += run_job(job, arguments.video, reference, arguments.peers, arguments.repeat, arguments.threads)
-        print(table(rows).splitlines()[0] if len(rows) < 2 else "", *table([r for r in rows if r["job"] == job.name]).splitlines()[1:], sep="\n", flush=True)
+        done = run_job(
+            job, arguments.video, reference, arguments.peers, arguments.repeat, arguments.threads
+        )
+        print(table(done), flush=True)
+        rows += done
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1))
 
@@ -212,7 +263,15 @@ def test_harness_on_a_small_clip(tmp_path: Path) -> None:
     from clips import Clip, encode
 
     path = tmp_path / "small.mp4"
-    encode(path, Clip("libx264", size=(320, 180), encoded=90, options={"preset": "ultrafast", "g": "30", "bf": "2"}))
+    encode(
+        path,
+        Clip(
+            "libx264",
+            size=(320, 180),
+            encoded=90,
+            options={"preset": "ultrafast", "g": "30", "bf": "2"},
+        ),
+    )
     reference = Reference(path)
     for job in jobs_for(ft.FrameIndex.build(path), [path, path]):
         row = run_job(job, path, reference, None, 1, 2)[0]

@@ -10,6 +10,7 @@ import faulthandler
 import mmap
 
 import numpy as np
+
 from native import make_planes, run
 from reference import Plane, simple
 from test_kernels import PIXEL_FORMATS

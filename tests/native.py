@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
-from frametap import _core
 from numpy.typing import NDArray
+
+from frametap import _core
 from reference import Conversion, Plane, parse_pixel_format
 
 CANARY = 0xA5

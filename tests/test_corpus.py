@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+
 from conftest import find_corpus
 
 CORPUS = find_corpus()
@@ -29,7 +30,9 @@ NOT_VIDEOS = {".tsv", ".md", ".md5"}
 def corpus_files() -> list[str]:
     if CORPUS is None:
         return []
-    files = sorted(path for path in CORPUS.rglob("*") if path.is_file() and path.suffix not in NOT_VIDEOS)
+    files = sorted(
+        path for path in CORPUS.rglob("*") if path.is_file() and path.suffix not in NOT_VIDEOS
+    )
     names = [str(path.relative_to(CORPUS)) for path in files]
     return [name for name in names if not name.startswith("bench/") and "/refs/" not in name]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from frametap import _core
 
 CPU = (1, 0)

@@ -402,3 +402,16 @@ def test_random_damage(clips: ClipLibrary, tmp_path: Path, name: str, seed: int)
 @pytest.mark.parametrize("name", ["truncated", "truncated_ts"])
 def test_truncated(clips: ClipLibrary, name: str) -> None:
     compare_with_plain(clips[name], name)
+
+
+def test_stream_that_appears_on_the_way(clips: ClipLibrary) -> None:
+    """One damaged byte makes a transport packet one of another stream, which PyAV does not know."""
+    data = bytearray(Path(clips["h264_ts"]).read_bytes())
+    begins = [at for at in range(0, len(data), 188) if data[at + 1 : at + 3] == b"\x41\x00"]
+    data[begins[-5] + 1] = 0xF2
+    try:
+        with ft.open(bytes(data), transform=SMALL, threads=1) as video:
+            assert video[0].shape == (3, 24, 32)
+            assert len(video) > 24
+    except ft.FrametapError:
+        pass

@@ -10,9 +10,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from frametap import _core
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from frametap import _core
 from native import make_converter, make_planes, run
 from reference import Conversion, simple
 from test_kernels import PIXEL_FORMATS

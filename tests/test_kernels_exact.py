@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from frametap.errors import UnsupportedError
 from native import constant_planes, make_converter, make_planes, run
 from reference import Conversion, parse_pixel_format, simple

@@ -16,10 +16,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import find_corpus
-from native import run
 from numpy.typing import NDArray
 from PIL import Image
+
+from conftest import find_corpus
+from native import run
 from reference import Conversion, Plane, gold, quantise, simple
 
 SIZE = (336, 224)  # width, height

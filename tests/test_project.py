@@ -33,7 +33,16 @@ LAYERS = [
     {"info", "timeline", "geometry", "source"},
     {"transform", "sampler", "sampler_models"},
     {"container"},
-    {"index", "index_build", "index_file", "mp4", "mp4_boxes", "mp4_entries", "mp4_tracks"},
+    {
+        "index",
+        "index_build",
+        "index_file",
+        "mp4",
+        "mp4_boxes",
+        "mp4_entries",
+        "mp4_tracks",
+        "packet_headers",
+    },
     {"plan"},
     {"engines"},
     {"batch", "many", "output", "reader"},
@@ -51,7 +60,7 @@ INCLUDES = {
     "bindings": {"core", "kernels", "bitstream", "nvdec", "bindings"},
 }
 # Who may use the native core, and who may open files and decoders with PyAV.
-USES_CORE = {"engines", "batch", "index", "index_build", "doctor", "__init__"}
+USES_CORE = {"engines", "batch", "index", "index_build", "packet_headers", "doctor", "__init__"}
 HEAVY = {
     "torch",
     "cupy",

@@ -11,6 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+
 from frametap.sampler import (
     At,
     Clips,
@@ -24,10 +29,6 @@ from frametap.sampler import (
     Uniform,
     WindowedSampler,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
-from numpy.typing import NDArray
 from peer_samplers import ask
 
 VIDEO = ConstantRate(num_frames=100, average_fps=25)  # 4 s

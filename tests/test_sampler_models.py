@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from frametap.sampler import ConstantRate, HuggingFace, QwenVL
 from frametap.transform import PixelBudget
 from peer_samplers import ask

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from frametap import UnsupportedError
 from frametap.transform import (
     Box,
@@ -19,8 +22,6 @@ from frametap.transform import (
     RandomCrop,
     Transform,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 HD = PictureFormat("yuv420p", 1920, 1080, "bt709", full_range=False)
 

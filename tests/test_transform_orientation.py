@@ -8,6 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
+
 from frametap import _core
 from frametap.transform import (
     Box,
@@ -19,10 +24,6 @@ from frametap.transform import (
     RandomCrop,
     Transform,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
-from numpy.typing import NDArray
 
 ORIENTATIONS = list(itertools.product([False, True], repeat=3))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import reference
 from frametap.transform import Box, CenterCrop, ConvertParams, Letterbox, PictureFormat, Transform
 from native import make_planes, run

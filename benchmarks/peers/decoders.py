@@ -38,7 +38,9 @@ def frametap(job: Job) -> Callable[[], Frames]:
         else:
             sampler = ft.Indices(job["frames"])
             snap = job.get("snap_seconds", 0.0)
-            yield ft.sample(job["path"], sampler, transform, threads=threads, snap_seconds=snap).numpy()
+            yield ft.sample(
+                job["path"], sampler, transform, threads=threads, snap_seconds=snap
+            ).numpy()
 
     return run
 
@@ -138,7 +140,14 @@ def main() -> None:
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     frames = np.concatenate(kept) if kept and len({k.shape[1:] for k in kept}) == 1 else np.zeros(0)
     np.savez(out_path, frames=frames)
-    print(json.dumps({"wall": wall, "cpu": cpu, "rss": after.ru_maxrss / 1024}))
+    print(json.dumps({"wall": wall, "cpu": cpu, "rss": peak_mebibytes()}))
+
+
+def peak_mebibytes() -> float:
+    """Peak memory of this process. Not ru_maxrss: that is inherited from the process that started this one."""
+    with open("/proc/self/status") as file:  # noqa: PTH123
+        status = dict(line.split(":", 1) for line in file if ":" in line)
+    return int(status["VmHWM"].split()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ std::unique_ptr<PacketParser> make_parser(const std::string& codec, const py::by
 }  // namespace
 
 void register_bitstream(py::module_& m) {
-  py::class_<PacketParser>(m, "PacketParser", "Reads the headers of a stream's packets, in decode order; decodes nothing.")
+  py::class_<PacketParser>(m, "PacketParser",
+                           "Reads the headers of a stream's packets, in decode order; decodes nothing.")
       .def(py::init(&make_parser), py::arg("codec"), py::arg("extradata") = py::bytes())
       .def(
           "parse",
@@ -36,7 +37,8 @@ void register_bitstream(py::module_& m) {
             return std::make_tuple(info.flags, info.order, info.refs);
           },
           py::arg("packet"),
-          "The packet's (flags, output order, how many packets back those lie that it needs); flags without PARSED say nothing.")
+          "The packet's (flags, output order, how many packets back those lie that it needs); flags without PARSED say "
+          "nothing.")
       .def_property_readonly("needs_first_packet", &PacketParser::needs_first_packet)
       .def_property_readonly("parameter_sets_changed", &PacketParser::parameter_sets_changed)
       .def_property_readonly("chroma_sample_loc_type", &PacketParser::chroma_sample_loc_type);

@@ -1,4 +1,5 @@
-// AV1 (bitstream specification; clause numbers below): OBU headers, sequence headers, and frame headers up to the references.
+// AV1 (bitstream specification; clause numbers below): OBU headers, sequence headers, and frame headers up to the
+// references.
 #include <array>
 
 #include "bitstream/packet_parser.h"
@@ -223,7 +224,8 @@ class Av1Parser final : public PacketParser {
   }
 
  private:
-  // Everything a frame takes over (probabilities, motion, segmentation, film grain) comes with the slots it refers to (7.20).
+  // Everything a frame takes over (probabilities, motion, segmentation, film grain) comes with the slots it refers to
+  // (7.20).
   void note_references(PictureInfo& info, const FrameHeader& frame) {
     std::uint64_t source = packet_;
     for (std::size_t slot = 0; slot < slots_.size(); ++slot) {

@@ -54,8 +54,8 @@ class BitReader {
 // a slice header is short, and slice data is never looked at.
 std::vector<std::uint8_t> rbsp(Bytes nal, std::size_t header_bytes, std::size_t limit = SIZE_MAX);
 
-// The NAL units of a packet. `length_size` 0 means Annex B start codes, 1..4 the size of each length prefix (avcC, hvcC).
-// Returns false when a length points past the packet, i.e. the packet is damaged.
+// The NAL units of a packet. `length_size` 0 means Annex B start codes, 1..4 the size of each length prefix (avcC,
+// hvcC). Returns false when a length points past the packet, i.e. the packet is damaged.
 bool split_nal_units(Bytes packet, int length_size, std::vector<Bytes>& units);
 
 // The offset just behind the next start code prefix 00 00 01 at or after `from`, or data.size() when there is none.

@@ -107,7 +107,8 @@ std::optional<Sps> parse_sps(Bytes nal, std::uint32_t& id) {  // 7.3.2.1.1
   if (in.flag()) {  // frame_cropping_flag
     for (int i = 0; i < 4; ++i) in.ue();
   }
-  const bool sane = !in.overrun() && id < 32 && sps.log2_max_frame_num <= 16 && sps.poc_type <= 2 && sps.log2_max_poc_lsb <= 16;
+  const bool sane =
+      !in.overrun() && id < 32 && sps.log2_max_frame_num <= 16 && sps.poc_type <= 2 && sps.log2_max_poc_lsb <= 16;
   if (in.flag()) sps.chroma_loc = parse_vui_chroma_loc(in);
   if (in.overrun()) sps.chroma_loc = -1;
   return sane ? std::optional<Sps>(sps) : std::nullopt;
@@ -137,8 +138,9 @@ std::optional<Pps> parse_pps(Bytes nal, std::uint32_t& id) {  // 7.3.2.2
 
 // What the SEI messages (7.3.2.3, annex D) of a packet say that matters here.
 struct SeiFacts {
-  bool exact_recovery_point = false;  // recovery_frame_cnt 0 and exact_match_flag: exact in output order from here on (D.2.8)
-  int x264_build = -1;                // x264 signs its streams; FFmpeg works round the faults of old builds
+  bool exact_recovery_point =
+      false;            // recovery_frame_cnt 0 and exact_match_flag: exact in output order from here on (D.2.8)
+  int x264_build = -1;  // x264 signs its streams; FFmpeg works round the faults of old builds
 };
 
 int x264_build(Bytes message) {  // user_data_unregistered (D.2.7): a UUID, then x264's text

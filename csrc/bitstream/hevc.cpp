@@ -1,4 +1,5 @@
-// HEVC (ITU-T H.265, clause numbers below): parameter sets and slice segment headers, as far as output order needs them.
+// HEVC (ITU-T H.265, clause numbers below): parameter sets and slice segment headers, as far as output order needs
+// them.
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -11,7 +12,16 @@
 namespace frametap {
 namespace {
 
-enum NalType { kRaslN = 8, kRaslR = 9, kBlaFirst = 16, kBlaLast = 18, kIdrFirst = 19, kIdrLast = 20, kCra = 21, kIrapLast = 23 };
+enum NalType {
+  kRaslN = 8,
+  kRaslR = 9,
+  kBlaFirst = 16,
+  kBlaLast = 18,
+  kIdrFirst = 19,
+  kIdrLast = 20,
+  kCra = 21,
+  kIrapLast = 23
+};
 enum ParameterSetType { kSpsNal = 33, kPpsNal = 34, kEndOfSequence = 36, kEndOfBitstream = 37 };
 constexpr std::size_t kSliceHeaderBytes = 128;
 
@@ -48,7 +58,7 @@ struct Slice {
   bool decodable_at_start = false;  // its parameter sets are in this packet or in the extradata
   bool discards_output = false;     // no_output_of_prior_pics_flag
   std::int32_t poc_lsb = 0;
-  std::optional<RefPicSet> refs;    // nothing when the header leaves it open
+  std::optional<RefPicSet> refs;  // nothing when the header leaves it open
   const Sps* sps = nullptr;
 };
 
@@ -103,7 +113,8 @@ RefPicSet predict_ref_pic_set(BitReader& in, const RefPicSet& from, std::int32_t
 }
 
 // st_ref_pic_set(index) of 7.3.7; the slice header's own set has the number sets.size().
-std::optional<RefPicSet> parse_ref_pic_set(BitReader& in, const std::vector<RefPicSet>& sets, std::size_t index, bool in_slice) {
+std::optional<RefPicSet> parse_ref_pic_set(BitReader& in, const std::vector<RefPicSet>& sets, std::size_t index,
+                                           bool in_slice) {
   if (index > 0 && in.flag()) {
     const std::size_t back = (in_slice ? in.ue() : 0) + std::size_t{1};
     const bool negative = in.flag();
@@ -230,7 +241,8 @@ class HevcParser final : public PacketParser {
   ParameterSets<Pps, 64> pps_;
   std::uint64_t packet_ = 0;
   std::int32_t prev_poc_ = 0;
-  bool after_end_ = true;     // the next CRA picture starts a coded video sequence, its RASL pictures are not output (8.1.3)
+  bool after_end_ =
+      true;  // the next CRA picture starts a coded video sequence, its RASL pictures are not output (8.1.3)
   bool skips_rasl_ = true;
   bool first_ = true;
 };
@@ -298,7 +310,8 @@ std::optional<RefPicSet> HevcParser::parse_slice_ref_pic_set(BitReader& in, cons
 
 // A decoder that is not fed every picture must still find the same picture order count (8.3.1), whose high bits follow
 // from the last anchor picture it saw: that is so when every anchor since the newest one referred to is near enough.
-bool HevcParser::order_survives_gaps(std::int32_t poc, const Slice& slice, const std::vector<std::uint64_t>& used) const {
+bool HevcParser::order_survives_gaps(std::int32_t poc, const Slice& slice,
+                                     const std::vector<std::uint64_t>& used) const {
   const std::int32_t half = 1 << (slice.sps->log2_max_poc_lsb - 1);
   for (auto picture = pictures_.rbegin(); picture != pictures_.rend(); ++picture) {
     if (!picture->anchor) continue;

@@ -16,8 +16,8 @@ class Mpeg2Parser final : public PacketParser {
     for (std::size_t at = after_start_code(packet, 0); at < packet.size(); at = after_start_code(packet, at)) {
       const std::uint8_t code = packet[at];
       if (code == 0xB8 && at + 5 <= packet.size()) closed = (packet[at + 4] & 0x40) != 0;  // closed_gop, 6.2.2.6
-      if (code == 0xB7) info.flags |= kIrregular;                                           // sequence_end_code
-      if (code == 0x00 && at + 3 <= packet.size()) {                                        // picture_header, 6.2.3
+      if (code == 0xB7) info.flags |= kIrregular;                                          // sequence_end_code
+      if (code == 0x00 && at + 3 <= packet.size()) {                                       // picture_header, 6.2.3
         const int type = packet[at + 2] >> 3 & 7;
         if (++pictures == 1) describe(info, type, closed);
         if (type < kIntra || type > kBidirectional) return {};
@@ -53,7 +53,8 @@ class Mpeg4Parser final : public PacketParser {
       if (type != kBidirectional) info.flags |= kReference;
     }
     if (pictures == 0) return {};
-    // Two VOPs are a "packed bitstream"; a VOP of a few bytes may be the "not coded" one that stands for a frame shown before.
+    // Two VOPs are a "packed bitstream"; a VOP of a few bytes may be the "not coded" one that stands for a frame shown
+    // before.
     if (pictures > 1 || packet.size() < kSmallestCodedVop) info.flags |= kIrregular;
     info.flags |= kParsed | kShown;
     return info;

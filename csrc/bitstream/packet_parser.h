@@ -12,12 +12,14 @@
 namespace frametap {
 
 enum PictureFlags : std::uint32_t {
-  kParsed = 1,      // the headers were understood; without it no other field may be trusted
-  kStart = 2,       // decoding may begin here; pictures that precede it in output order may need earlier packets
-  kReset = 4,       // nothing after it refers to anything before it, in decode or in output order (IDR, VPx and AV1 key frames)
-  kReference = 8,   // other pictures may refer to it; a picture without it can be left out unseen
-  kShown = 16,      // the packet yields a frame
-  kRefsKnown = 64,  // `refs` lists all that decoding this packet needs; without it, every earlier kReference since a kStart
+  kParsed = 1,  // the headers were understood; without it no other field may be trusted
+  kStart = 2,   // decoding may begin here; pictures that precede it in output order may need earlier packets
+  kReset =
+      4,  // nothing after it refers to anything before it, in decode or in output order (IDR, VPx and AV1 key frames)
+  kReference = 8,  // other pictures may refer to it; a picture without it can be left out unseen
+  kShown = 16,     // the packet yields a frame
+  kRefsKnown =
+      64,  // `refs` lists all that decoding this packet needs; without it, every earlier kReference since a kStart
   kIrregular = 32,  // a lone field, several pictures, discarded output ...: packets and frames are not one to one here
 };
 
@@ -36,7 +38,8 @@ class PacketParser {
  public:
   virtual ~PacketParser() = default;
   virtual PictureInfo parse(Bytes packet) = 0;
-  // Where the stream says its 4:2:0 chroma samples lie: ITU-T H.264 table E-3's chroma_sample_loc_type, -1 when it does not say.
+  // Where the stream says its 4:2:0 chroma samples lie: ITU-T H.264 table E-3's chroma_sample_loc_type, -1 when it does
+  // not say.
   virtual int chroma_sample_loc_type() const { return -1; }
   // Whether a decoder must see the first packet of the stream before it can decode any other part just as FFmpeg does.
   virtual bool needs_first_packet() const { return false; }
@@ -44,8 +47,8 @@ class PacketParser {
   virtual bool parameter_sets_changed() const { return false; }
 };
 
-// A parser for an FFmpeg codec name ("h264", "hevc", "vp9", ...) and the stream's extradata (avcC, hvcC or parameter sets);
-// null for a codec whose headers frametap does not read.
+// A parser for an FFmpeg codec name ("h264", "hevc", "vp9", ...) and the stream's extradata (avcC, hvcC or parameter
+// sets); null for a codec whose headers frametap does not read.
 std::unique_ptr<PacketParser> make_packet_parser(const std::string& codec, Bytes extradata);
 
 // One per codec family; make_packet_parser chooses.

@@ -1,4 +1,5 @@
-// The parameter sets of one kind that a stream has sent so far, and whether a decoder that starts afresh would have them.
+// The parameter sets of one kind that a stream has sent so far, and whether a decoder that starts afresh would have
+// them.
 #pragma once
 
 #include <algorithm>

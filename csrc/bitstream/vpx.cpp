@@ -22,10 +22,10 @@ struct Vp9Frame {
   bool valid = false;
   bool key = false;
   bool shown = false;
-  bool existing = false;     // show_existing_frame: nothing is decoded
-  bool independent = false;  // takes nothing over from the frame decoded before it
-  std::uint32_t refresh = 0; // slots it is stored in, a bit each
-  std::uint32_t slots = 0;   // slots it refers to, a bit each
+  bool existing = false;      // show_existing_frame: nothing is decoded
+  bool independent = false;   // takes nothing over from the frame decoded before it
+  std::uint32_t refresh = 0;  // slots it is stored in, a bit each
+  std::uint32_t slots = 0;    // slots it refers to, a bit each
 };
 
 // What follows color_config or the refresh flags is not needed, so intra-only frames of higher profiles stop early.
@@ -106,8 +106,8 @@ class Vp9Parser final : public PacketParser {
   }
 
  private:
-  // Unless a frame is error resilient it also takes motion vectors, probabilities, loop filter and segmentation state over
-  // from the frame decoded before it, whatever slots that one went to (clauses 6.1.2, 6.4.18 to 6.4.20).
+  // Unless a frame is error resilient it also takes motion vectors, probabilities, loop filter and segmentation state
+  // over from the frame decoded before it, whatever slots that one went to (clauses 6.1.2, 6.4.18 to 6.4.20).
   void note_references(PictureInfo& info, const Vp9Frame& frame) {
     for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
       if ((frame.slots >> slot & 1) != 0) depend_on(info, slots_[slot]);

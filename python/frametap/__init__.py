@@ -9,7 +9,17 @@ from frametap.info import VideoInfo
 from frametap.many import sample_many
 from frametap.plan import Plan, Run
 from frametap.reader import VideoReader, open, probe, sample  # noqa: A004
-from frametap.sampler import At, Clips, Every, HuggingFace, Indices, Keyframes, QwenVL, Rate, Uniform
+from frametap.sampler import (
+    At,
+    Clips,
+    Every,
+    HuggingFace,
+    Indices,
+    Keyframes,
+    QwenVL,
+    Rate,
+    Uniform,
+)
 from frametap.transform import Box, CenterCrop, Letterbox, PixelBudget, RandomCrop, Transform
 
 __all__ = [

@@ -11,7 +11,7 @@ class PacketParser:
     """
     def __init__(self, codec: str, extradata: bytes = b'') -> None:
         ...
-    def parse(self, packet: typing_extensions.Buffer) -> tuple[int, int, tuple]:
+    def parse(self, packet: typing_extensions.Buffer) -> tuple[int, int, list[int]]:
         """
         The packet's (flags, output order, how many packets back those lie that it needs); flags without PARSED say nothing.
         """

@@ -24,7 +24,9 @@ from frametap.info import (
 from frametap.source import Source
 
 # A file is not worse for a title in an unknown encoding. PyAV 19 no longer decodes titles on opening.
-_OPEN_OPTIONS: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+_OPEN_OPTIONS: dict[str, Any] = (
+    {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
 
 # AVColorRange.
 _FULL_RANGE = 2
@@ -53,12 +55,16 @@ class Container:
         try:
             self._container = av.open(source.av_input(), **_OPEN_OPTIONS)
         except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
-            raise SourceError(f"{source.name}: cannot be opened as a video: {_reason(error)}") from error
+            raise SourceError(
+                f"{source.name}: cannot be opened as a video: {_reason(error)}"
+            ) from error
         try:
             self.stream = self._select_stream()
             self._decoder = self.stream.codec_context
             if self._decoder is None:
-                raise UnsupportedError(f"{source.name}: FFmpeg {av.library_versions['libavcodec']} has no decoder for it")
+                raise UnsupportedError(
+                    f"{source.name}: FFmpeg {av.library_versions['libavcodec']} has no decoder for it"
+                )
             self.codec = _CODEC_OF_DECODER.get(self._decoder.name, self._decoder.name)
             self.configure()
             self.extradata = bytes(self._decoder.extradata or b"")
@@ -88,7 +94,9 @@ class Container:
     def _select_stream(self) -> VideoStream:
         streams: list[VideoStream] = [s for s in self._container.streams.video if not _is_cover(s)]
         if not streams:
-            found = ", ".join(sorted({s.type for s in self._container.streams})) or "no streams at all"
+            found = (
+                ", ".join(sorted({s.type for s in self._container.streams})) or "no streams at all"
+            )
             raise SourceError(f"{self.source.name}: no video stream (found: {found})")
         for stream in self._container.streams:
             stream.discard = Discard.default if stream is streams[0] else Discard.all
@@ -110,8 +118,11 @@ class Container:
                 packet = next(packets)
             except StopIteration:
                 return
-            except (av.error.FFmpegError, MemoryError, ValueError) as error:
-                raise DecodeError(f"{self.source.name}: the container is damaged: {_reason(error)}") from error
+            except (av.error.FFmpegError, MemoryError, ValueError, IndexError) as error:
+                # IndexError: a damaged packet belongs to a stream that appeared on the way, which PyAV does not know.
+                raise DecodeError(
+                    f"{self.source.name}: the container is damaged: {_reason(error)}"
+                ) from error
             if packet.size > 0:
                 yield packet
 
@@ -197,7 +208,9 @@ def video_info(container: Container, picture: VideoFrame) -> VideoInfo:
         num_frames=stream.frames or None,
         average_fps=container.average_fps,
         start_seconds=float(start * container.time_base) if start is not None else 0.0,
-        duration_seconds=float(duration * container.time_base) if duration else (av_container.duration or 0) / av.time_base,
+        duration_seconds=float(duration * container.time_base)
+        if duration
+        else (av_container.duration or 0) / av.time_base,
         bit_rate=stream.codec_context.bit_rate or av_container.bit_rate or None,
         rotation=orientation.degrees,
         mirrored=orientation.mirrored,

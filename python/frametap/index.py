@@ -126,7 +126,10 @@ class FrameIndex:
 
     @cached_property
     def duration(self) -> NDArray[np.int64]:
-        """int64[N]: how long each frame is on screen, in `time_base` units; until the next one when the container does not say."""
+        """int64[N]: how long each frame is on screen, in `time_base` units.
+
+        Where the container does not say it is the time until the next frame.
+        """
         duration = self.packet_duration[self.decode_order].astype(np.int64)
         gaps = np.diff(self.pts)
         typical = int(np.median(gaps[gaps > 0])) if (gaps > 0).any() else self._nominal_duration
@@ -188,8 +191,14 @@ class FrameIndex:
         first, end = float(self._search_times[0]), self.end_seconds
         bad = times[~((times >= first - 5e-10) & (times < end))]
         if bad.size:
-            raise IndexError(f"no frame is on screen at {bad[0]:g} s: the video is on screen from {first:g} to {end:g} s")
-        return (np.searchsorted(self._search_times, times + 5e-10, side="right") - 1).clip(0).astype(np.int64)
+            raise IndexError(
+                f"no frame is on screen at {bad[0]:g} s: the video is on screen from {first:g} to {end:g} s"
+            )
+        return (
+            (np.searchsorted(self._search_times, times + 5e-10, side="right") - 1)
+            .clip(0)
+            .astype(np.int64)
+        )
 
     @cached_property
     def _search_times(self) -> NDArray[np.float64]:
@@ -251,7 +260,9 @@ class FrameIndex:
             what = "it has the same size but other contents"
         else:
             return
-        raise SourceError(f"{source.name}: is not the file this index was made of: {what}; build the index again")
+        raise SourceError(
+            f"{source.name}: is not the file this index was made of: {what}; build the index again"
+        )
 
 
 __all__ = ["NO_PTS", "REFERENCE", "REFS_KNOWN", "RESET", "SHOWN", "START", "FrameIndex"]

@@ -9,7 +9,17 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
-from frametap._core import IRREGULAR, PARSED, REFERENCE, REFS_KNOWN, RESET, SHOWN, START, UNKNOWN_ORDER, PacketParser
+from frametap._core import (
+    IRREGULAR,
+    PARSED,
+    REFERENCE,
+    REFS_KNOWN,
+    RESET,
+    SHOWN,
+    START,
+    UNKNOWN_ORDER,
+    PacketParser,
+)
 from frametap.container import Container, VideoPacket
 from frametap.errors import DecodeError
 from frametap.index import NO_PTS, FrameIndex
@@ -18,7 +28,20 @@ from frametap.source import Source
 
 # Inter-coded codecs whose headers we do not read, but whose keyframes are intra pictures without leading pictures.
 _CODECS_WITH_SAFE_KEYFRAMES = frozenset(
-    {"theora", "vp6", "vp6f", "vp6a", "flv1", "h263", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "msmpeg4", "wmv1", "wmv2"}
+    {
+        "theora",
+        "vp6",
+        "vp6f",
+        "vp6a",
+        "flv1",
+        "h263",
+        "msmpeg4v1",
+        "msmpeg4v2",
+        "msmpeg4v3",
+        "msmpeg4",
+        "wmv1",
+        "wmv2",
+    }
 )
 # Codecs whose output order the headers tell (picture order count); elsewhere only timestamps do.
 _CODECS_WITH_PICTURE_ORDER = frozenset({"h264", "hevc"})
@@ -71,7 +94,11 @@ def build_index(source: Source, *, tables: bool = True) -> tuple[FrameIndex, Con
 def _index_by_scan(source: Source, container: Container) -> FrameIndex:
     scan = scan_packets(container)
     frames = frames_by_headers(scan, container)
-    strict = container.codec == "h264" and frames is not None and _reorder_depth(frames) > container.reorder_depth
+    strict = (
+        container.codec == "h264"
+        and frames is not None
+        and _reorder_depth(frames) > container.reorder_depth
+    )
     if frames is None or strict:
         return _build(source, container, scan, _frames_by_decoding(source), "decode", strict)
     return _build(source, container, scan, frames, "headers", False)
@@ -79,10 +106,17 @@ def _index_by_scan(source: Source, container: Container) -> FrameIndex:
 
 def _index_by_tables(source: Source, container: Container) -> FrameIndex | None:
     """Return the index that the sample tables of an MP4 or MOV prove, None where a scan has to look at the packets."""
-    if "mov" not in container.format_name or container.codec not in _CODECS_WITH_ONE_PICTURE_PER_SAMPLE:
+    if (
+        "mov" not in container.format_name
+        or container.codec not in _CODECS_WITH_ONE_PICTURE_PER_SAMPLE
+    ):
         return None
     tables = read_tables(source)
-    same_stream = tables is not None and (tables.stream_index, tables.time_base, tables.num_samples) == (
+    same_stream = tables is not None and (
+        tables.stream_index,
+        tables.time_base,
+        tables.num_samples,
+    ) == (
         container.stream.index,
         container.time_base,
         container.stream.frames,
@@ -95,7 +129,9 @@ def _index_by_tables(source: Source, container: Container) -> FrameIndex | None:
     # Pictures that the bitstream reorders but the tables do not, or further than FFmpeg holds them back, come out of its
     # decoder in another order or not at all.
     depth = _reorder_depth(frames)
-    if len(frames) > 1 and (depth > container.reorder_depth or (depth == 0 and container.reorder_depth > 0)):
+    if len(frames) > 1 and (
+        depth > container.reorder_depth or (depth == 0 and container.reorder_depth > 0)
+    ):
         return None
     frames = frames[~tables.discarded[frames]]
     if not len(frames):
@@ -146,7 +182,13 @@ def scan_packets(container: Container) -> Scan:
 def frames_by_headers(scan: Scan, container: Container) -> Numbers | None:
     """Return the packet number of each frame in presentation order, or None where headers do not prove it."""
     flags = np.array(scan.flags, dtype=np.int64)
-    if scan.damaged or not len(flags) or not (flags & PARSED).all() or (flags & IRREGULAR).any() or not flags[0] & START:
+    if (
+        scan.damaged
+        or not len(flags)
+        or not (flags & PARSED).all()
+        or (flags & IRREGULAR).any()
+        or not flags[0] & START
+    ):
         return None
     shown = np.flatnonzero(flags & SHOWN)
     if not len(shown):
@@ -168,7 +210,9 @@ def frames_by_headers(scan: Scan, container: Container) -> Numbers | None:
     return frames if len(frames) else None
 
 
-def _sort_by_picture_order(scan: Scan, flags: Numbers, shown: Numbers, codec: str) -> Numbers | None:
+def _sort_by_picture_order(
+    scan: Scan, flags: Numbers, shown: Numbers, codec: str
+) -> Numbers | None:
     """Return the shown packets in the output order that the codec's headers define, None where they define none."""
     if codec in _CODECS_IN_DECODE_ORDER:
         return shown
@@ -186,7 +230,9 @@ def _known(pts: Numbers) -> Numbers:
 
 def _reorder_depth(frames: Numbers) -> int:
     """Return how many pictures must be held back to bring these packets into presentation order."""
-    rank = np.argsort(np.argsort(frames))  # packets are dense up to hidden ones: rank in decode order of each frame
+    rank = np.argsort(
+        np.argsort(frames)
+    )  # packets are dense up to hidden ones: rank in decode order of each frame
     by_decode = np.empty_like(rank)
     by_decode[rank] = np.arange(len(rank))
     waiting = np.zeros(len(rank), dtype=np.int64)
@@ -212,7 +258,9 @@ def _frames_by_decoding(source: Source) -> Numbers:
     finally:
         container.close()
     if not frames:
-        raise DecodeError(f"{source.name}: none of its packets can be decoded; the file is damaged, encrypted or empty")
+        raise DecodeError(
+            f"{source.name}: none of its packets can be decoded; the file is damaged, encrypted or empty"
+        )
     return np.array(frames, dtype=np.int64)
 
 
@@ -223,7 +271,9 @@ def _numbers_decoded(container: Container, packet: VideoPacket | None) -> list[i
         return []
 
 
-def _build(source: Source, container: Container, scan: Scan, frames: Numbers, method: str, strict: bool) -> FrameIndex:
+def _build(
+    source: Source, container: Container, scan: Scan, frames: Numbers, method: str, strict: bool
+) -> FrameIndex:
     """Make the index of a packet scan."""
     pts = np.array(scan.pts, dtype=np.int64)
     duration = np.array(scan.duration, dtype=np.int64)
@@ -247,7 +297,9 @@ def _build(source: Source, container: Container, scan: Scan, frames: Numbers, me
     )
 
 
-def _index_of(source: Source, container: Container, method: str, frames: Numbers, **fields: Any) -> FrameIndex:
+def _index_of(
+    source: Source, container: Container, method: str, frames: Numbers, **fields: Any
+) -> FrameIndex:
     """Put an index together: what was found out about the packets, and what source and container say."""
     size, digest = source.fingerprint()
     pts = fields["packet_pts"]
@@ -265,7 +317,13 @@ def _index_of(source: Source, container: Container, method: str, frames: Numbers
         source_size=size,
         source_hash=digest,
         decode_order=frames.astype(np.int32),
-        **{"strict_output": False, "fresh_decoders": False, "prime_decoders": False, **unknown_refs, **fields},
+        **{
+            "strict_output": False,
+            "fresh_decoders": False,
+            "prime_decoders": False,
+            **unknown_refs,
+            **fields,
+        },
     )
 
 
@@ -284,7 +342,7 @@ def _fill_missing_pts(pts: Numbers, duration: Numbers, frames: Numbers, fallback
 
 
 def _packet_flags(scan: Scan, codec: str) -> NDArray[np.uint8]:
-    """Return START, RESET, REFERENCE, SHOWN and REFS_KNOWN per packet, trusting the container only for codecs known to be safe."""
+    """Return the flags to keep of each packet, trusting the container only for codecs known to be safe."""
     flags = np.array(scan.flags, dtype=np.int64)
     keyframe = np.array(scan.keyframe)
     unread = (flags & PARSED) == 0

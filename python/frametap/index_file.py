@@ -3,8 +3,9 @@
     8 bytes   magic "FRAMETAP"
     4 bytes   uint32 format version, now 1
     4 bytes   uint32 length of the header
-    ...       header: JSON object with codec, extradata (hex), time_base [num, den], stream_index, width, height, average_fps, method, strict_output, fresh_decoders, prime_decoders,
-              source_size, source_hash, packets (M), frames (N), refs (K)
+    ...       header: JSON object with codec, extradata (hex), time_base [num, den], stream_index, width, height,
+              average_fps, method, strict_output, fresh_decoders, prime_decoders, source_size, source_hash,
+              packets (M), frames (N), refs (K)
     ...       zlib stream of the arrays of `ARRAYS` in that order, each as byte planes: the lowest byte of every element,
               then the next ...; packet_pts, packet_position and decode_order as differences to the element before
     16 bytes  BLAKE2b digest of everything before it
@@ -35,7 +36,9 @@ _VERSION = 1
 _DIGEST_BYTES = 16
 _FIELDS = (
     "codec",
-    "stream_index", "width", "height",
+    "stream_index",
+    "width",
+    "height",
     "average_fps",
     "method",
     "strict_output",

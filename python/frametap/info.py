@@ -29,7 +29,16 @@ _MATRICES = {
     13: "chroma-derived-c",
     14: "ictcp",
 }
-_TRANSFERS = {1: "bt709", 4: "gamma22", 6: "bt601", 13: "srgb", 14: "bt2020-10", 15: "bt2020-12", 16: "pq", 18: "hlg"}
+_TRANSFERS = {
+    1: "bt709",
+    4: "gamma22",
+    6: "bt601",
+    13: "srgb",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    16: "pq",
+    18: "hlg",
+}
 _PRIMARIES = {1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020", 11: "dci-p3", 12: "display-p3"}
 # ITU-T H.264 table E-3 and H.265 E.3.1: chroma_sample_loc_type.
 _CHROMA_LOCATIONS = ("left", "center", "topleft", "top", "bottomleft", "bottom")

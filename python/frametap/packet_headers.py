@@ -8,7 +8,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from frametap._core import IRREGULAR, PARSED, REFERENCE, REFS_KNOWN, RESET, SHOWN, START, PacketParser
+from frametap._core import (
+    IRREGULAR,
+    PARSED,
+    REFERENCE,
+    REFS_KNOWN,
+    RESET,
+    SHOWN,
+    START,
+    PacketParser,
+)
 from frametap.index import FrameIndex
 from frametap.source import Source
 
@@ -30,9 +39,7 @@ def unread_spans(index: FrameIndex, spans: Iterable[tuple[int, int]]) -> list[tu
     return unread
 
 
-def read_headers(
-    index: FrameIndex, source: Source, spans: Iterable[tuple[int, int]]
-) -> FrameIndex:
+def read_headers(index: FrameIndex, source: Source, spans: Iterable[tuple[int, int]]) -> FrameIndex:
     """Return an index that knows what the headers of packets [start, stop) of each span say.
 
     Spans ascend. Each begins where decoding is to begin, so that a parser that starts there knows

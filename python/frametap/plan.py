@@ -154,7 +154,9 @@ _FRAMES_PRINTED = 6
 
 
 def _describe(run: Run, index: FrameIndex) -> str:
-    frames = ", ".join(str(f) for f in run.frames[:_FRAMES_PRINTED]) + (", ..." if len(run.frames) > _FRAMES_PRINTED else "")
+    frames = ", ".join(str(f) for f in run.frames[:_FRAMES_PRINTED]) + (
+        ", ..." if len(run.frames) > _FRAMES_PRINTED else ""
+    )
     return (
         f"  packets {run.start}-{run.stop - 1} (feeds {len(run)}, {_bytes(run, index):,} bytes) -> "
         f"{len(run.frames)} frames: {frames}"
@@ -192,7 +194,9 @@ def _add_references(index: FrameIndex, start: int, feed: NDArray[np.bool_]) -> N
     for packet in range(len(feed) - 1, 0, -1):
         if not feed[packet]:
             continue
-        if not known[packet]:  # then it may need any reference before it, and those all that they need
+        if not known[
+            packet
+        ]:  # then it may need any reference before it, and those all that they need
             feed[:packet] |= (flags[:packet] & REFERENCE) != 0
             return
         number = start + packet
@@ -213,7 +217,9 @@ def _end_packets(index: FrameIndex, packets: NDArray[np.int64]) -> NDArray[np.in
     return with_frame[np.searchsorted(with_frame, packets, side="right")]
 
 
-def _start_packets(index: FrameIndex, wanted: NDArray[np.int64], packets: NDArray[np.int64]) -> NDArray[np.int64]:
+def _start_packets(
+    index: FrameIndex, wanted: NDArray[np.int64], packets: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Return for each wanted frame the last packet from which decoding yields it exactly."""
     flags = index.packet_flags
     starts = np.flatnonzero(flags & START)
@@ -247,7 +253,10 @@ def _snap(index: FrameIndex, wanted: NDArray[np.int64], seconds: float) -> NDArr
             max(previous + 1, int(np.searchsorted(times, times[frame] - seconds - _SNAP_SLACK))),
             min(last, int(np.searchsorted(times, times[frame] + seconds + _SNAP_SLACK)) - 1) + 1,
         )
-        cost = fed_before[packets[near]] - fed_before[np.maximum(starts[near], np.minimum(fed_to, packets[near]))]
+        cost = (
+            fed_before[packets[near]]
+            - fed_before[np.maximum(starts[near], np.minimum(fed_to, packets[near]))]
+        )
         best = near[np.lexsort((np.abs(times[near] - times[frame]), cost))[0]]
         chosen[i] = previous = int(best)
         fed_to = int(packets[best]) + 1

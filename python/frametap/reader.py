@@ -80,9 +80,7 @@ class VideoReader:
             self.index = index if isinstance(index, FrameIndex) else FrameIndex.load(index)
             self.index.check(self.source)
         self._index_milliseconds = (time.perf_counter() - started) * 1e3
-        self._engine: Engine | None = create_engine(
-            self.source, device, engine, threads, container
-        )
+        self._engine: Engine | None = create_engine(self.source, device, engine, threads, container)
         self._info: VideoInfo | None = None
 
     def __enter__(self) -> VideoReader:
@@ -292,7 +290,9 @@ class VideoReader:
         from frametap.geometry import PictureFormat
 
         info = self.info
-        return PictureFormat("gray", info.width, info.height, "unspecified", True)
+        turned = info.rotation in (90, 270)
+        width, height = (info.height, info.width) if turned else (info.width, info.height)
+        return PictureFormat("gray", width, height, "unspecified", True, transpose=turned)
 
     def _open_engine(self) -> Engine:
         if self._engine is None:

@@ -144,9 +144,12 @@ class FileSource(Source):
             )
 
     def read_at(self, offset: int, size: int) -> bytes:
-        with self._lock:
-            self._file.seek(offset)
-            return self._file.read(size)
+        try:
+            with self._lock:
+                self._file.seek(offset)
+                return self._file.read(size)
+        except (OSError, ValueError) as error:  # ValueError: closed meanwhile
+            raise SourceError(f"{self.name}: cannot be read: {error}") from error
 
     @property
     def size(self) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -47,7 +47,9 @@ class Report:
     moved_seconds: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     milliseconds: dict[str, float] = field(default_factory=dict)
 
-    def add(self, *, decoded: int = 0, mapped: int = 0, bytes_read: int = 0, **milliseconds: float) -> None:
+    def add(
+        self, *, decoded: int = 0, mapped: int = 0, bytes_read: int = 0, **milliseconds: float
+    ) -> None:
         """Add what one worker did; call it under the destination's lock."""
         self.decoded += decoded
         self.mapped += mapped
@@ -102,14 +104,25 @@ class Destination:
 
     def _resolve(self, picture: PictureFormat) -> ConvertParams:
         if self.params is None:
-            width, height = self.nominal_size if all(self.nominal_size) else (picture.width, picture.height)
-            self.params = self._wish(self.transform, replace(picture, width=width, height=height))
-            self.data = self._allocate((len(self.frames), *self.params.out_shape), self.params.dtype)
+            width, height = (
+                self.nominal_size if all(self.nominal_size) else (picture.width, picture.height)
+            )
+            params = self._wish(self.transform, replace(picture, width=width, height=height))
+            # The memory first: where it is refused, no other thread must find a shape without slots.
+            self.data = self._allocate((len(self.frames), *params.out_shape), params.dtype)
+            self.params = params
         if (picture.width, picture.height) == (self.params.width, self.params.height):
             # The same place in every picture, also where a random crop chose it.
-            matrix = self.transform.unspecified_matrix if picture.matrix == "unspecified" else picture.matrix
+            matrix = (
+                self.transform.unspecified_matrix
+                if picture.matrix == "unspecified"
+                else picture.matrix
+            )
             return replace(
-                self.params, pixel_format=picture.pixel_format, full_range=picture.full_range, matrix=matrix
+                self.params,
+                pixel_format=picture.pixel_format,
+                full_range=picture.full_range,
+                matrix=matrix,
             )
         # The stream changes its size: the picture is resized to the shape of the others, as a player would.
         width, height = self.params.canvas
@@ -191,7 +204,9 @@ class Engine(Protocol):
         """Decode the plan's runs and fill the destination's slots; failures go to `destination.fail`."""
         ...
 
-    def stream(self, plan: Plan, batches: Iterable[tuple[Destination, Report]]) -> Iterator[tuple[Destination, Report]]:
+    def stream(
+        self, plan: Plan, batches: Iterable[tuple[Destination, Report]]
+    ) -> Iterator[tuple[Destination, Report]]:
         """Yield each batch once it is filled, decoding the plan's ascending frames in one go, in bounded memory."""
         ...
 

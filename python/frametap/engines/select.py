@@ -27,7 +27,9 @@ def check_device(device: str, engine: str | None) -> str:
     if not _DEVICE.fullmatch(name):
         raise ValueError(f'device must be "auto", "cpu", "cuda" or "cuda:N", got {device!r}')
     if engine not in (None, "cpu"):
-        raise ValueError(f'engine must be None or "cpu", got {engine!r}: this version of frametap decodes on the CPU only')
+        raise ValueError(
+            f'engine must be None or "cpu", got {engine!r}: this version of frametap decodes on the CPU only'
+        )
     if name.startswith("cuda"):
         raise DeviceError(
             f'device="{name}": this version of frametap has no CUDA engine; use device="cpu" (or "auto") and move the '
@@ -45,8 +47,14 @@ def create_engine(
 ) -> Engine:
     """Make the engine for one source; it takes over the container the index was read from, if there is one."""
     check_device(device, engine)
-    why = 'device="cpu" was asked for' if device == "cpu" else 'device="auto" and this version decodes on the CPU'
-    return CpuEngine(source, default_threads() if threads is None else check_threads(threads), why, container)
+    why = (
+        'device="cpu" was asked for'
+        if device == "cpu"
+        else 'device="auto" and this version decodes on the CPU'
+    )
+    return CpuEngine(
+        source, default_threads() if threads is None else check_threads(threads), why, container
+    )
 
 
 def check_threads(threads: int) -> int:
@@ -62,7 +70,9 @@ def default_threads() -> int:
     A worker is one of many by design; if each took all cores they would fight over them.
     """
     torch_data = sys.modules.get("torch.utils.data")
-    if multiprocessing.current_process().daemon or (torch_data is not None and torch_data.get_worker_info() is not None):
+    if multiprocessing.current_process().daemon or (
+        torch_data is not None and torch_data.get_worker_info() is not None
+    ):
         return 1
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
