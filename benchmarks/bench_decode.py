@@ -151,12 +151,22 @@ def run_job(
     if job.frames is None:
         contestants.append((sys.executable, "decode_only", threads))
     rows: dict[tuple[str, int], dict[str, Any]] = {}
+    failed: set[str] = set()
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(repeat):
             for python, library, count in contestants:
-                numbers, frames = measure(
-                    python, library, job.as_json(path, count, keep_every), Path(folder)
-                )
+                if library in failed:
+                    continue
+                try:
+                    numbers, frames = measure(
+                        python, library, job.as_json(path, count, keep_every), Path(folder)
+                    )
+                except RuntimeError as error:
+                    if library == "frametap":
+                        raise
+                    print(f"{job.name}: {error}".splitlines()[-1], file=sys.stderr)
+                    failed.add(library)
+                    continue
                 row = rows.setdefault(
                     (library, count),
                     {"job": job.name, "library": library, "threads": count, "runs": []},

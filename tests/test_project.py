@@ -30,7 +30,7 @@ CSRC = ROOT / "csrc"
 # (engines/, cli/, integrations/) has the layer of that folder.
 LAYERS = [
     {"errors"},
-    {"info", "timeline", "geometry", "source"},
+    {"info", "timeline", "geometry", "source", "remote"},
     {"transform", "sampler", "sampler_models"},
     {"container"},
     {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property
@@ -176,6 +177,15 @@ class FrameIndex:
     def size(self) -> NDArray[np.int32]:
         """int32[N]: bytes of each frame's packet."""
         return self.packet_size[self.decode_order]
+
+    def byte_ranges(self, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return where in the source packets [start, stop) of each span lie, [begin, end) each, where that is known."""
+        ranges: list[tuple[int, int]] = []
+        for start, stop in spans:
+            begin, size = self.packet_position[start:stop], self.packet_size[start:stop]
+            known = begin >= 0
+            ranges += zip(begin[known].tolist(), (begin + size)[known].tolist(), strict=True)
+        return ranges
 
     def played_at(self, seconds: Any) -> NDArray[np.int64]:
         """Return the numbers of the frames on screen at the given times: the last frame with pts <= t.

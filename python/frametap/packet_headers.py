@@ -53,6 +53,8 @@ def read_headers(index: FrameIndex, source: Source, spans: Iterable[tuple[int, i
     refs: list[NDArray[np.int32]] = []
     fresh, prime = index.fresh_decoders, index.prime_decoders
     taken = 0
+    spans = list(spans)
+    source.prefetch(index.byte_ranges(spans))
     for start, stop in spans:
         parser = PacketParser(index.codec, index.extradata)
         refs.append(index.refs[index.ref_offsets[taken] : index.ref_offsets[start]])

@@ -37,7 +37,7 @@ class VideoReader:
     Decoders are kept between calls. Use it from one thread at a time; it survives a fork (the child opens its own files).
 
     Args:
-        source: path, bytes, or seekable binary file object (which must stay open).
+        source: path, URL (with the extra `remote`), bytes, or seekable binary file object (which must stay open).
         device: "cpu" or "auto"; "cuda" is not there yet.
         transform: what to make of the pictures.
         index: a `FrameIndex` of this very source, or the path of a saved one; built on first use when None.
@@ -258,6 +258,7 @@ class VideoReader:
         destination = self._destination(plan.frames, allocate)
         if len(plan.frames) == 0:
             destination.converter(self._nominal_format())
+        self.source.prefetch(plan.byte_ranges())
         engine.run(plan, destination, report)
         report.milliseconds["total"] = (time.perf_counter() - started) * 1e3
         return self._batch(destination, report, on_error)
@@ -384,7 +385,7 @@ def sample(
     """Sample one video: open it, decode what the sampler wants, convert, close.
 
     Args:
-        source: path, bytes, or seekable binary file object.
+        source: path, URL (with the extra `remote`), bytes, or seekable binary file object.
         sampler: which frames.
         transform: what to make of them.
         device: "cpu" or "auto".

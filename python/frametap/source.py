@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import threading
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -17,6 +19,8 @@ from frametap.errors import SourceError
 SourceLike: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Source"
 )
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 # Enough to tell two files apart that have the same size: container headers differ within their first blocks.
 _FINGERPRINT_BYTES = 64 * 1024
@@ -32,13 +36,17 @@ class Source(ABC):
 
     @staticmethod
     def of(source: SourceLike) -> Source:
-        """Wrap a path, bytes-like object or seekable binary file object.
+        """Wrap a path, URL, bytes-like object or seekable binary file object.
 
         Raises:
             SourceError: the path does not exist, is a directory, or the object cannot be read as a file.
         """
         if isinstance(source, Source):
             return source
+        if isinstance(source, str) and _URL.match(source):
+            from frametap.remote import RemoteSource
+
+            return RemoteSource(source)
         if isinstance(source, (str, os.PathLike)):
             return PathSource(os.fspath(source))
         if isinstance(source, (bytes, bytearray, memoryview)):
@@ -46,12 +54,19 @@ class Source(ABC):
         if all(hasattr(source, method) for method in ("read", "seek", "tell")):
             return FileSource(source)
         raise SourceError(
-            f"cannot read a video from {type(source).__name__!r}: pass a path, bytes, or a seekable binary file object"
+            f"cannot read a video from {type(source).__name__!r}: pass a path, a URL, bytes, or a seekable binary file object"
         )
 
     @abstractmethod
     def read_at(self, offset: int, size: int) -> bytes:
         """Return up to `size` bytes from `offset`; fewer only at the end of the source."""
+
+    def read_some(self, offset: int, size: int) -> bytes:
+        """Return at least one and up to `size` bytes from `offset`, as many as come easily; none only at the end."""
+        return self.read_at(offset, size)
+
+    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:  # noqa: B027
+        """Take note that the byte ranges [start, end) will be read; a source for which reading is slow fetches them."""
 
     @property
     @abstractmethod
@@ -172,7 +187,7 @@ class Cursor(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         if size < 0:
             size = max(0, self._source.size - self._position)
-        data = self._source.read_at(self._position, size)
+        data = self._source.read_some(self._position, size)
         self._position += len(data)
         return data
 

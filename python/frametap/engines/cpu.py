@@ -190,6 +190,8 @@ class CpuEngine:
         for run in plan.runs:
             expected = deque(run.frames.tolist())
             for frame, picture in decoder.decode(run, plan.index):
+                if not expected or frame < expected[0]:
+                    continue  # a damaged stream may bring a picture after its turn
                 while expected[0] != frame:
                     yield expected.popleft(), decoder.missing(run)[1]
                 yield expected.popleft(), picture
