@@ -1,6 +1,7 @@
 """Decode throughput against the peers, job by job, with a correctness column.
 
     python benchmarks/bench_decode.py VIDEO --peers /path/to/venv/bin/python [--clips DIR] [--repeat 3] [--json out.json]
+    python benchmarks/bench_decode.py VIDEO --codec hevc ...      # or vp9, av1: a version of VIDEO, encoded once into --cache
 
 Every measurement is a process of its own; libraries take turns, so that a noisy minute hits them all. The table gives
 medians and, for frametap, the ratio to the best peer in the same run. "wrong" counts frames whose content is not that of the
@@ -27,6 +28,16 @@ import numpy as np
 import frametap as ft
 
 SIZE = (224, 224)
+# Encoder, its options and the container of the versions that --codec makes: defaults of the encoders, at their faster presets.
+ENCODERS = {
+    "hevc": ("libx265", {"preset": "fast", "x265-params": "log-level=error"}, ".mp4"),
+    "vp9": (
+        "libvpx-vp9",
+        {"deadline": "realtime", "cpu-used": "5", "row-mt": "1", "g": "250"},
+        ".webm",
+    ),
+    "av1": ("libsvtav1", {"preset": "8", "g": "250"}, ".mp4"),
+}
 BATCH = 64
 # Peers at their best: torchcodec with 1, 2 and automatic (0) threads, decord with automatic.
 PEER_SETTINGS = [("torchcodec", 1), ("torchcodec", 2), ("torchcodec", 0), ("decord", 0)]
@@ -237,6 +248,30 @@ def ratio_to_peers(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     return ", ".join(f"{ratio:.2f}" for ratio in ratios)
 
 
+def encoded(video: Path, codec: str, cache: Path, frames: int | None) -> Path:
+    """Return a version of a video in another codec, made once and kept in `cache`; `frames` limits its length."""
+    encoder, options, suffix = ENCODERS[codec]
+    path = cache / f"{video.stem}_{codec}{'' if frames is None else f'_{frames}'}{suffix}"
+    if path.exists():
+        return path
+    cache.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name("unfinished_" + path.name)
+    with av.open(str(video)) as source, av.open(str(unfinished), "w") as target:
+        stream = source.streams.video[0]
+        stream.thread_type = "FRAME"
+        out = target.add_stream(encoder, rate=stream.average_rate, options=options)
+        out.width, out.height, out.pix_fmt = stream.width, stream.height, "yuv420p"
+        out.bit_rate = stream.bit_rate or 5_000_000
+        for number, picture in enumerate(source.decode(stream)):
+            if number == frames:
+                break
+            picture.pict_type = 0
+            target.mux(out.encode(picture))
+        target.mux(out.encode())
+    unfinished.replace(path)
+    return path
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -246,22 +281,30 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", help="run only jobs whose name contains this")
+    parser.add_argument(
+        "--codec", choices=sorted(ENCODERS), help="measure a version of VIDEO in this codec"
+    )
+    parser.add_argument("--frames", type=int, help="how many frames of VIDEO --codec encodes")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("build/bench"), help="where --codec keeps it"
+    )
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    video = arguments.video
+    if arguments.codec:
+        video = encoded(video, arguments.codec, arguments.cache, arguments.frames)
     clips = (
         sorted(path for path in arguments.clips.iterdir() if path.is_file())[:32]
         if arguments.clips
         else []
     )
-    reference = Reference(arguments.video)
+    reference = Reference(video)
     rows: list[dict[str, Any]] = []
     print(LINE.format(*HEADER))
-    for job in jobs_for(ft.FrameIndex.build(arguments.video), clips):
+    for job in jobs_for(ft.FrameIndex.build(video), clips):
         if arguments.only and arguments.only not in job.name:
             continue
-        done = run_job(
-            job, arguments.video, reference, arguments.peers, arguments.repeat, arguments.threads
-        )
+        done = run_job(job, video, reference, arguments.peers, arguments.repeat, arguments.threads)
         print(table(done), flush=True)
         rows += done
     if arguments.json:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import ClipLibrary
-from http_server import serve
 from numpy.testing import assert_array_equal
 
 import frametap as ft
+from clips import ClipLibrary
+from http_server import serve
 
 pytest.importorskip("aiohttp", reason="the extra `remote` is not installed")
 
@@ -61,7 +61,10 @@ def test_streams_the_whole_video_without_fetching_twice(clips: ClipLibrary) -> N
 
 def test_server_without_ranges_is_refused(clips: ClipLibrary) -> None:
     path = Path(clips["h264_faststart"])
-    with serve(path.parent, ranges=False) as server, pytest.raises(ft.SourceError, match="byte ranges"):
+    with (
+        serve(path.parent, ranges=False) as server,
+        pytest.raises(ft.SourceError, match="byte ranges"),
+    ):
         ft.sample(server.url(path.name), ft.Uniform(3), SMALL)
 
 

@@ -160,7 +160,7 @@ class TestRefused:
         "source", [None, 7, 3.5, ["a.mp4"], {"path": "a.mp4"}, object()], ids=repr
     )
     def test_no_source(self, source: Any) -> None:
-        self.refused(source, "pass a path, bytes, or a seekable binary file object")
+        self.refused(source, "pass a path, a URL, bytes, or a seekable binary file object")
 
     def test_strided_memory(self) -> None:
         self.refused(memoryview(bytes(100))[::2], "contiguous")

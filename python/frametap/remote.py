@@ -76,7 +76,11 @@ class RemoteSource(Source):
         with self._lock:
             missing = self._missing(offset, end)
             if missing and missing[0][0] == offset:
-                ahead = min(2 * self._read_size, _LARGEST_READ) if offset == self._next_read else _FIRST_READ
+                ahead = (
+                    min(2 * self._read_size, _LARGEST_READ)
+                    if offset == self._next_read
+                    else _FIRST_READ
+                )
                 until = min(self._size, offset + ahead, missing[0][1] + ahead)
                 self.prefetch([(offset, until)])
                 self._next_read, self._read_size = until, ahead
@@ -86,20 +90,36 @@ class RemoteSource(Source):
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Fetch what is not at hand of the byte ranges [start, end), merged and side by side."""
         with self._lock:
-            gaps = [gap for start, end in _merge(ranges) for gap in self._missing(start, min(end, self._size))]
-            pieces = [(at, min(at + _PIECE, end)) for start, end in gaps for at in range(start, end, _PIECE)]
+            gaps = [
+                gap
+                for start, end in _merge(ranges)
+                for gap in self._missing(start, min(end, self._size))
+            ]
+            pieces = [
+                (at, min(at + _PIECE, end))
+                for start, end in gaps
+                for at in range(start, end, _PIECE)
+            ]
             if not pieces:
                 return
             try:
                 fetched = self._system.cat_ranges(
-                    [self._path] * len(pieces), [start for start, _ in pieces], [end for _, end in pieces]
+                    [self._path] * len(pieces),
+                    [start for start, _ in pieces],
+                    [end for _, end in pieces],
                 )
             except (OSError, ValueError) as error:
                 raise SourceError(f"{self.name}: cannot be read: {_reason(error)}") from error
             for (start, end), data in zip(pieces, fetched, strict=True):
                 if isinstance(data, BaseException) or len(data) != end - start:
-                    reason = _reason(data) if isinstance(data, BaseException) else f"{len(data)} bytes came"
-                    raise SourceError(f"{self.name}: bytes {start} to {end} cannot be read: {reason}")
+                    reason = (
+                        _reason(data)
+                        if isinstance(data, BaseException)
+                        else f"{len(data)} bytes came"
+                    )
+                    raise SourceError(
+                        f"{self.name}: bytes {start} to {end} cannot be read: {reason}"
+                    )
                 self._keep(start, data)
 
     def _keep(self, start: int, data: bytes) -> None:
@@ -135,7 +155,9 @@ def _file_system(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError:
-        raise SourceError(f'{url}: reading URLs needs fsspec: pip install "frametap[remote]"') from None
+        raise SourceError(
+            f'{url}: reading URLs needs fsspec: pip install "frametap[remote]"'
+        ) from None
     try:
         system, path = url_to_fs(url)
     except (ImportError, ValueError) as error:
