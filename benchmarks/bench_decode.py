@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ import av
 import numpy as np
 
 import frametap as ft
+from frametap._core import Converter
+from frametap.container import orientation_of, picture_format
 
 SIZE = (224, 224)
 # Encoder, its options and the container of the versions that --codec makes: defaults of the encoders, at their faster presets.
@@ -117,22 +119,7 @@ class Reference:
 
 def convert(picture: av.VideoFrame, transform: ft.Transform) -> np.ndarray:
     """One decoded picture through the converter, without the rest of the library."""
-    from dataclasses import asdict
-
-    from frametap._core import Converter
-    from frametap.container import is_full_range
-    from frametap.geometry import PictureFormat
-    from frametap.info import matrix_name
-
-    params = transform.resolve(
-        PictureFormat(
-            picture.format.name,
-            picture.width,
-            picture.height,
-            matrix_name(picture.colorspace),
-            is_full_range(picture),
-        )
-    )
+    params = transform.resolve(picture_format(picture, orientation_of(picture), "left"))
     out = np.empty(params.out_shape, np.uint8)
     planes = [(plane.buffer_ptr, plane.line_size) for plane in picture.planes]
     Converter(**asdict(params)).convert(planes, out.ctypes.data)

@@ -18,9 +18,7 @@ import numpy as np
 
 import frametap as ft
 from frametap._core import Converter
-from frametap.container import is_full_range, orientation_of
-from frametap.geometry import PictureFormat
-from frametap.info import matrix_name
+from frametap.container import orientation_of, picture_format
 
 # Every pixel of a picture has a say in so small a copy of it.
 SMALL = ft.Transform(size=(48, 48))
@@ -43,20 +41,7 @@ class Plain:
 
 
 def small_copy(picture: av.VideoFrame, chroma_location: str) -> np.ndarray:
-    turn = orientation_of(picture)
-    params = SMALL.resolve(
-        PictureFormat(
-            picture.format.name,
-            picture.width,
-            picture.height,
-            matrix_name(picture.colorspace),
-            is_full_range(picture),
-            chroma_location,
-            turn.transpose,
-            turn.flip_x,
-            turn.flip_y,
-        )
-    )
+    params = SMALL.resolve(picture_format(picture, orientation_of(picture), chroma_location))
     out = np.empty(params.out_shape, np.uint8)
     planes = [(plane.buffer_ptr, plane.line_size) for plane in picture.planes]
     Converter(**asdict(params)).convert(planes, out.ctypes.data)

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+import av  # noqa: F401 - FFmpeg's libraries are loaded here, before any fork, so that worker processes share them
+
 from frametap._core import __version__
 from frametap.errors import DecodeError, DeviceError, FrametapError, SourceError, UnsupportedError
 
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
     )
     from frametap.transform import Box, CenterCrop, Letterbox, PixelBudget, RandomCrop, Transform
 
-# Where each public name lives. They are imported when first used: numpy and FFmpeg take longer to load than a command
-# line's --help, or a cluster's driver that only passes samplers on, should have to wait.
+# Where each public name lives. They are imported when first used, so that importing frametap costs little more than PyAV.
 _HOMES = {
     "batch": "Frame FrameBatch",
     "engines.base": "Report",

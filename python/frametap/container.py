@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from frametap.errors import DecodeError, SourceError, UnsupportedError
+from frametap.geometry import PictureFormat
 from frametap.info import (
     Orientation,
     VideoInfo,
@@ -228,6 +229,27 @@ def orientation_of(picture: VideoFrame) -> Orientation:
     """Return how the picture is turned for display, from the display matrix FFmpeg attached to it."""
     matrix: Any = picture.side_data.get("DISPLAYMATRIX")
     return Orientation.of_display_matrix(bytes(matrix) if matrix is not None else None)
+
+
+def picture_format(
+    picture: VideoFrame, orientation: Orientation, chroma_location: str
+) -> PictureFormat:
+    """Describe a decoded picture for the converter.
+
+    Raises:
+        UnsupportedError: a colour matrix that has no place in the conversion.
+    """
+    return PictureFormat(
+        pixel_format=picture.format.name,
+        width=picture.width,
+        height=picture.height,
+        matrix=matrix_name(int(picture.colorspace)),
+        full_range=is_full_range(picture),
+        chroma_location=chroma_location,
+        transpose=orientation.transpose,
+        flip_x=orientation.flip_x,
+        flip_y=orientation.flip_y,
+    )
 
 
 def is_full_range(picture: VideoFrame) -> bool:

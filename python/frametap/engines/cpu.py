@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TypeVar
 
 from av.video.frame import VideoFrame
 
@@ -22,8 +21,6 @@ from frametap.source import Source
 
 # Frame threads have to be filled and drained; a shorter run is decoded faster without.
 _MIN_PACKETS_FOR_FRAME_THREADS = 8
-
-Picture = TypeVar("Picture")
 
 
 class CpuEngine:
@@ -118,10 +115,7 @@ class CpuEngine:
                     run = runs.popleft()
                 except IndexError:
                     break
-                for frame, picture in self._account(
-                    decoder, decoder.decode(run, index), destination, report
-                ):
-                    decoder.convert(frame, picture, destination)
+                self._fill(decoder, decoder.decode(run, index), destination, report)
                 left, failure = decoder.missing(run)
                 if left:
                     destination.fail(left, failure)
@@ -130,25 +124,29 @@ class CpuEngine:
             raise
         self._give_back(decoder)
 
-    def _account(
-        self,
+    @staticmethod
+    def _fill(
         decoder: RunDecoder,
-        pictures: Iterator[tuple[int, Picture]],
+        pictures: Iterator[tuple[int, VideoFrame | DecodeError]],
         destination: Destination,
         report: Report,
-    ) -> Iterator[tuple[int, Picture]]:
-        """Pass pictures on, and add what they took to the report at the end."""
+    ) -> None:
+        """Convert pictures into their slots, and add what it took to the report."""
         decode_seconds = convert_seconds = 0.0
         mapped, decoded, bytes_read = 0, decoder.decoded, decoder.bytes_read
         clock = time.perf_counter
         mark = clock()
-        for item in pictures:
+        for frame, picture in pictures:
             now = clock()
             decode_seconds += now - mark
-            yield item
+            if isinstance(picture, DecodeError):
+                destination.fail([frame], picture)
+            else:
+                decoder.convert(frame, picture, destination)
+                mapped += 1
+            del picture  # its memory is the decoder's next picture
             mark = clock()
             convert_seconds += mark - now
-            mapped += 1
         decode_seconds += clock() - mark
         with destination.lock:
             report.add(
@@ -171,11 +169,7 @@ class CpuEngine:
             pictures = self._in_order(plan, decoder)
             for destination, report in batches:
                 wanted = islice(pictures, len(destination.frames))
-                for frame, picture in self._account(decoder, wanted, destination, report):
-                    if isinstance(picture, DecodeError):
-                        destination.fail([frame], picture)
-                    else:
-                        decoder.convert(frame, picture, destination)
+                self._fill(decoder, wanted, destination, report)
                 yield destination, report
         except BaseException:
             decoder.close()
@@ -195,5 +189,6 @@ class CpuEngine:
                 while expected[0] != frame:
                     yield expected.popleft(), decoder.missing(run)[1]
                 yield expected.popleft(), picture
+                del picture
             for frame in expected:
                 yield frame, decoder.missing(run)[1]

@@ -11,12 +11,11 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from frametap._core import PARSED, START, PacketParser
-from frametap.container import Container, VideoPacket, is_full_range, orientation_of
+from frametap.container import Container, VideoPacket, orientation_of, picture_format
 from frametap.engines.base import Destination
 from frametap.errors import DecodeError, SourceError, UnsupportedError
-from frametap.geometry import PictureFormat
 from frametap.index import FrameIndex
-from frametap.info import Orientation, chroma_location_name, matrix_name
+from frametap.info import Orientation, chroma_location_name
 from frametap.plan import Run
 from frametap.source import Source
 
@@ -281,27 +280,6 @@ class RunDecoder:
 
     # -- pictures --------------------------------------------------------------------------------------------------
 
-    def format_of(self, picture: VideoFrame) -> PictureFormat:
-        """Describe a decoded picture for the converter.
-
-        Raises:
-            UnsupportedError: a colour matrix that has no place in the conversion.
-        """
-        if self._orientation is None:
-            self._orientation = orientation_of(picture)
-        turn = self._orientation
-        return PictureFormat(
-            pixel_format=picture.format.name,
-            width=picture.width,
-            height=picture.height,
-            matrix=matrix_name(int(picture.colorspace)),
-            full_range=is_full_range(picture),
-            chroma_location=self._chroma_location,
-            transpose=turn.transpose,
-            flip_x=turn.flip_x,
-            flip_y=turn.flip_y,
-        )
-
     def _signalled_chroma_location(self) -> str:
         try:
             signalled = PacketParser(
@@ -313,8 +291,12 @@ class RunDecoder:
 
     def convert(self, frame: int, picture: VideoFrame, destination: Destination) -> None:
         """Convert a picture into its slot, reading the decoder's planes where they are."""
+        if self._orientation is None:
+            self._orientation = orientation_of(picture)
         try:
-            converter = destination.converter(self.format_of(picture))
+            converter = destination.converter(
+                picture_format(picture, self._orientation, self._chroma_location)
+            )
         except UnsupportedError as error:
             raise UnsupportedError(f"{self.source.name}: frame {frame}: {error}") from error
         planes = [(plane.buffer_ptr, plane.line_size) for plane in picture.planes]
