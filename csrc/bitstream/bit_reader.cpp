@@ -64,4 +64,14 @@ bool split_nal_units(Bytes packet, int length_size, std::vector<Bytes>& units) {
   return at == packet.size() && !units.empty();
 }
 
+int parse_vui_chroma_loc(BitReader& in) {
+  if (in.flag() && in.bits(8) == 255) in.skip(32);  // aspect_ratio_idc: Extended_SAR
+  if (in.flag()) in.skip(1);                        // overscan
+  if (in.flag()) {                                  // video_signal_type_present_flag
+    in.skip(4);
+    if (in.flag()) in.skip(24);
+  }
+  return in.flag() ? static_cast<int>(in.ue()) : -1;
+}
+
 }  // namespace frametap

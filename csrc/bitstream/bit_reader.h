@@ -61,4 +61,8 @@ bool split_nal_units(Bytes packet, int length_size, std::vector<Bytes>& units);
 // The offset just behind the next start code prefix 00 00 01 at or after `from`, or data.size() when there is none.
 std::size_t after_start_code(Bytes data, std::size_t from);
 
+// chroma_sample_loc_type_top_field of the VUI parameters that begin here, -1 when they do not say; H.264 E.1.1 and
+// H.265 E.2.1 agree bit for bit up to there.
+int parse_vui_chroma_loc(BitReader& in);
+
 }  // namespace frametap

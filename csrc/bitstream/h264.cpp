@@ -64,16 +64,6 @@ void parse_chroma_format(BitReader& in, Sps& sps) {
   }
 }
 
-int parse_vui_chroma_loc(BitReader& in) {  // E.1.1, up to chroma_sample_loc_type_top_field
-  if (in.flag() && in.bits(8) == 255) in.skip(32);
-  if (in.flag()) in.skip(1);
-  if (in.flag()) {
-    in.skip(4);
-    if (in.flag()) in.skip(24);
-  }
-  return in.flag() ? static_cast<int>(in.ue()) : -1;
-}
-
 bool has_chroma_format(std::uint32_t profile) {
   constexpr std::array<std::uint32_t, 13> profiles = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135};
   return std::find(profiles.begin(), profiles.end(), profile) != profiles.end();

@@ -43,6 +43,7 @@ struct Sps {
   bool separate_colour_plane = false;
   bool ref_pic_sets_known = false;
   bool long_term_ref_pics = false;
+  int chroma_loc = -1;
   std::vector<RefPicSet> ref_pic_sets;
 };
 
@@ -138,8 +139,8 @@ std::optional<RefPicSet> parse_ref_pic_set(BitReader& in, const std::vector<RefP
   return set;
 }
 
-// The part of an SPS behind log2_max_pic_order_cnt_lsb, up to the reference picture sets.
-void parse_ref_pic_sets(BitReader& in, Sps& sps) {
+// The part of an SPS behind log2_max_pic_order_cnt_lsb: the reference picture sets and the chroma location.
+void parse_sps_tail(BitReader& in, Sps& sps) {
   for (int i = in.flag() ? 0 : sps.max_sub_layers - 1; i < sps.max_sub_layers; ++i) {
     in.ue();
     in.ue();
@@ -163,6 +164,13 @@ void parse_ref_pic_sets(BitReader& in, Sps& sps) {
   }
   sps.long_term_ref_pics = in.flag();
   sps.ref_pic_sets_known = !in.overrun();
+  if (sps.long_term_ref_pics) {
+    const std::uint32_t pictures = in.ue();
+    for (std::uint32_t i = 0; i < pictures && i < 33; ++i) in.skip(sps.log2_max_poc_lsb + 1);
+  }
+  in.skip(2);
+  if (in.flag()) sps.chroma_loc = parse_vui_chroma_loc(in);
+  if (in.overrun()) sps.chroma_loc = -1;
 }
 
 std::optional<Sps> parse_sps(Bytes nal, std::uint32_t& id) {  // 7.3.2.2
@@ -184,7 +192,7 @@ std::optional<Sps> parse_sps(Bytes nal, std::uint32_t& id) {  // 7.3.2.2
   in.ue();
   sps.log2_max_poc_lsb = static_cast<int>(in.ue()) + 4;
   const bool sane = !in.overrun() && id < 16 && sps.log2_max_poc_lsb <= 16 && sps.max_sub_layers <= 7;
-  if (sane) parse_ref_pic_sets(in, sps);
+  if (sane) parse_sps_tail(in, sps);
   return sane ? std::optional<Sps>(sps) : std::nullopt;
 }
 
@@ -217,6 +225,7 @@ class HevcParser final : public PacketParser {
   }
 
   PictureInfo parse(Bytes packet) override;
+  int chroma_sample_loc_type() const override { return chroma_loc_; }
   bool parameter_sets_changed() const override { return sps_.changed() || pps_.changed(); }
 
  private:
@@ -237,6 +246,7 @@ class HevcParser final : public PacketParser {
   std::vector<Picture> pictures_;  // that later ones of the same coded video sequence may refer to
 
   int length_size_ = 0;
+  int chroma_loc_ = -1;
   ParameterSets<Sps, 16> sps_;
   ParameterSets<Pps, 64> pps_;
   std::uint64_t packet_ = 0;
@@ -267,7 +277,10 @@ void HevcParser::read_parameter_set(Bytes nal) {
   std::uint32_t id = 0;
   const int type = nal[0] >> 1 & 63;
   if (type == kSpsNal) {
-    if (const auto sps = parse_sps(nal, id)) sps_.store(id, *sps, nal, packet_);
+    if (const auto sps = parse_sps(nal, id)) {
+      sps_.store(id, *sps, nal, packet_);
+      chroma_loc_ = sps->chroma_loc;
+    }
   } else if (type == kPpsNal) {
     if (const auto pps = parse_pps(nal, id)) pps_.store(id, *pps, nal, packet_);
   }
