@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from clips import Clip, encode
 from frametap._core import PARSED, REFERENCE, REFS_KNOWN, RESET, SHOWN, START, PacketParser
 
 CHROMA = {
@@ -20,18 +21,13 @@ CHROMA = {
 }
 
 
-def encode(encoder: str, options: dict[str, str], frames: int = 12) -> tuple[bytes, list[bytes]]:
-    """Return extradata and packets of a small moving picture."""
-    out = io.BytesIO()
-    with av.open(out, "w", format="mp4") as container:
-        stream = container.add_stream(encoder, rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for number in range(frames):
-            rgb = np.roll(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3), number, axis=1)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, "rgb24")))
-        container.mux(stream.encode())
-    out.seek(0)
-    with av.open(out) as container:
+def encoded(
+    folder: Path, encoder: str, options: dict[str, str], frames: int = 12
+) -> tuple[bytes, list[bytes]]:
+    """Return extradata and packets of a small clip."""
+    path = folder / "clip.mp4"
+    encode(path, Clip(encoder, encoded=frames, options={"preset": "ultrafast", **options}))
+    with av.open(str(path)) as container:
         stream = container.streams.video[0]
         packets = [bytes(packet) for packet in container.demux(stream) if packet.size]
         return bytes(stream.codec_context.extradata or b""), packets
@@ -41,22 +37,22 @@ def encode(encoder: str, options: dict[str, str], frames: int = 12) -> tuple[byt
     ("codec", "location"),
     [(c, loc) for c, (_, _, locations) in CHROMA.items() for loc in locations],
 )
-def test_chroma_location(codec: str, location: int) -> None:
+def test_chroma_location(tmp_path: Path, codec: str, location: int) -> None:
     encoder, options, _ = CHROMA[codec]
     told = {key: value.format(location) for key, value in options.items()}
-    extradata, _ = encode(encoder, told, frames=2)
+    extradata, _ = encoded(tmp_path, encoder, told, frames=2)
     assert PacketParser(codec, extradata).chroma_sample_loc_type == location
 
 
-def test_chroma_location_unsaid() -> None:
-    extradata, _ = encode("libx264", {"x264-params": "log-level=none"}, frames=2)
+def test_chroma_location_unsaid(tmp_path: Path) -> None:
+    extradata, _ = encoded(tmp_path, "libx264", {}, frames=2)
     assert PacketParser("h264", extradata).chroma_sample_loc_type == -1
 
 
-def test_hevc_references_of_a_plain_chain() -> None:
+def test_hevc_references_of_a_plain_chain(tmp_path: Path) -> None:
     """No B-frames: every picture needs the one before it, and the first needs nothing."""
     params = "bframes=0:ref=1:scenecut=0:log-level=none"
-    extradata, packets = encode("libx265", {"x265-params": params})
+    extradata, packets = encoded(tmp_path, "libx265", {"x265-params": params})
     parser = PacketParser("hevc", extradata)
     parsed = [parser.parse(packet) for packet in packets]
     assert parsed[0][0] & (PARSED | START | RESET | SHOWN) == PARSED | START | RESET | SHOWN
@@ -65,9 +61,9 @@ def test_hevc_references_of_a_plain_chain() -> None:
     assert all(flags & REFS_KNOWN for flags, _, _ in parsed)
 
 
-def test_h264_b_pictures_are_no_references() -> None:
-    params = "bframes=2:b-pyramid=none:b-adapt=0:scenecut=0:log-level=none"
-    extradata, packets = encode("libx264", {"x264-params": params})
+def test_h264_b_pictures_are_no_references(tmp_path: Path) -> None:
+    params = "bframes=2:b-pyramid=none:b-adapt=0:scenecut=0"
+    extradata, packets = encoded(tmp_path, "libx264", {"x264-params": params})
     parser = PacketParser("h264", extradata)
     flags = [parser.parse(packet)[0] for packet in packets]
     # I, then P B B again and again: a third of all pictures are references.
