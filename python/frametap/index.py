@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frametap import index_file
-from frametap._core import REFERENCE, REFS_KNOWN, RESET, SHOWN, START
+from frametap._core import REFERENCE, REFS_KNOWN, RESET, START
 from frametap.errors import SourceError
 from frametap.source import Source, SourceLike
-
-NO_PTS = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,4 +273,4 @@ class FrameIndex:
         )
 
 
-__all__ = ["NO_PTS", "REFERENCE", "REFS_KNOWN", "RESET", "SHOWN", "START", "FrameIndex"]
+__all__ = ["REFERENCE", "REFS_KNOWN", "RESET", "START", "FrameIndex"]

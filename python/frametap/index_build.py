@@ -22,10 +22,12 @@ from frametap._core import (
 )
 from frametap.container import Container, VideoPacket
 from frametap.errors import DecodeError
-from frametap.index import NO_PTS, FrameIndex
+from frametap.index import FrameIndex
 from frametap.mp4 import read_tables
 from frametap.source import Source
 
+# Stands for a missing timestamp, as AV_NOPTS_VALUE does.
+NO_PTS = np.iinfo(np.int64).min
 # Inter-coded codecs whose headers we do not read, but whose keyframes are intra pictures without leading pictures.
 _CODECS_WITH_SAFE_KEYFRAMES = frozenset(
     {

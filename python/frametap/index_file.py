@@ -10,7 +10,9 @@
               then the next ...; packet_pts, packet_position and decode_order as differences to the element before
     16 bytes  BLAKE2b digest of everything before it
 
-About 3 to 8 bytes per frame. A reader refuses other versions, so fields may only change with the number.
+2 to 9 bytes per frame on videos of 100 frames and more.
+
+A reader refuses other versions, so fields may only change with the number.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from frametap.batch import Frame, FrameBatch
 from frametap.container import Container, video_info
 from frametap.engines.base import Destination, Engine, OnError, Report
 from frametap.engines.select import check_device, check_threads, create_engine
-from frametap.errors import DecodeError, SourceError
+from frametap.errors import SourceError
 from frametap.index import START, FrameIndex
 from frametap.index_build import build_index
 from frametap.info import VideoInfo
@@ -422,6 +422,3 @@ def sample(
         source, device=device, transform=transform, index=index, threads=threads, engine=engine
     ) as video:
         return video.sample(sampler, out=out, on_error=on_error, snap_seconds=snap_seconds)
-
-
-__all__ = ["DecodeError", "VideoReader", "open", "probe", "sample"]
