@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# A second environment on top of .venv, for the libraries that frametap.integrations works with (6 GB, most of it CUDA).
+EXTRA  := .venv-integrations
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check
 CPP     = $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 NATIVE := pyproject.toml CMakeLists.txt $(shell find csrc cmake -type f 2>/dev/null)
@@ -12,16 +14,19 @@ NATIVE := pyproject.toml CMakeLists.txt $(shell find csrc cmake -type f 2>/dev/n
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench stubs clean distclean
+.PHONY: help demo test test-integrations lint format bench stubs clean distclean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.cli ## sample a clip end to end, print one table, write a contact sheet (VIDEO=path for your own)
 	$(BIN)/frametap demo $(if $(VIDEO),"$(VIDEO)") --cache build/demo --sheet build/demo/sheet.png
 
 test: $(VENV)/.dev ## run the tests (ARGS="-k plan" to choose)
 	$(BIN)/pytest $(ARGS)
+
+test-integrations: $(VENV)/.dev $(EXTRA)/.ready ## run the tests against torch, decord, transformers, ... (ARGS as in test)
+	$(EXTRA)/bin/python -m pytest tests/integrations $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, clang-format: report, change nothing
 	$(BIN)/ruff check .
@@ -45,8 +50,8 @@ clean: ## remove what was built; the environment stays
 	rm -rf build dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache $(addprefix $(VENV)/.,cli dev bench)
 	find python tests benchmarks csrc -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
-distclean: clean ## remove the environment too
-	rm -rf $(VENV)
+distclean: clean ## remove the environments too
+	rm -rf $(VENV) $(EXTRA)
 
 # The files below only say when a step was last done; Make redoes it when what it depends on is newer.
 
@@ -78,3 +83,11 @@ $(VENV)/.dev: $(VENV)/.build $(NATIVE)
 $(VENV)/.bench: $(VENV)/.dev
 	$(PIP) --no-build-isolation --editable '.[dev,bench]'
 	touch $(VENV)/.cli $(VENV)/.dev $@
+
+# What it lacks, frametap itself and pytest included, it finds in .venv: nothing is built or fetched twice.
+$(EXTRA)/.ready: pyproject.toml | $(VENV)/.dev
+	$(BIN)/python -m venv --without-pip --clear $(EXTRA)
+	$(BIN)/python -c 'import sysconfig as s; base = s.get_path("purelib"); print(f"import site; site.addsitedir({base!r})")' \
+	  > "$$($(EXTRA)/bin/python -c 'import sysconfig as s; print(s.get_path("purelib"))')/frametap_base.pth"
+	$(BIN)/python -m pip --python $(EXTRA)/bin/python install -qq --disable-pip-version-check --no-compile --group integrations
+	touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,13 @@ import pytest
 from clips import ClipLibrary
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let other libraries warn as they like in the tests of integrations; elsewhere a warning is an error."""
+    for item in items:
+        if ROOT / "tests" / "integrations" in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("default"))
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +40,15 @@ def corpus() -> Path:
     if folder is None:
         pytest.skip("corpus absent (set FRAMETAP_CORPUS to a folder with CATALOG.tsv)")
     return folder
+
+
+@pytest.fixture
+def playground(tmp_path: Path, clips: ClipLibrary, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that holds the files which documents talk about; it is the current folder during the test."""
+    for name in ("talk.mp4", "clips/a.mp4", "clips/b.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(clips["talk"], tmp_path / name)
+    shutil.copy(clips["vfr_mkv"], tmp_path / "screen.mkv")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path

@@ -8,7 +8,6 @@ import doctest
 import importlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -19,7 +18,6 @@ from pathlib import Path
 import pytest
 
 import frametap as ft
-from clips import ClipLibrary
 from frametap import _core
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,6 +69,12 @@ HEAVY = {
     "click",
     "fsspec",
     "ray",
+    "torchvision",
+    "torchcodec",
+    "decord",
+    "transformers",
+    "datasets",
+    "webdataset",
     "matplotlib",
     "hypothesis",
 }
@@ -214,8 +218,10 @@ def test_stub_is_up_to_date(tmp_path: Path) -> None:
 
 
 def source_files() -> list[Path]:
-    tests = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py")]
-    return [*modules(), *native_sources(), *tests]
+    others = [
+        path for top in ("tests", "benchmarks", "examples") for path in (ROOT / top).rglob("*.py")
+    ]
+    return [*modules(), *native_sources(), *others]
 
 
 @pytest.mark.parametrize("path", source_files(), ids=lambda p: str(p.relative_to(ROOT)))
@@ -243,7 +249,7 @@ def tracked_files() -> list[Path]:
         tops = [
             top
             for top in ROOT.iterdir()
-            if top.name not in {".venv", ".hypothesis", "build", "dist"}
+            if top.name not in {".venv", ".venv-integrations", ".hypothesis", "build", "dist"}
         ]
         paths = [path for top in tops for path in [top, *top.rglob("*")]]
     return [path for path in paths if path.is_file() and "cache" not in str(path.relative_to(ROOT))]
@@ -279,18 +285,6 @@ def test_no_media_in_the_tree() -> None:
 
 
 # --- documents: every snippet runs ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def playground(tmp_path: Path, clips: ClipLibrary, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that holds the files which documents talk about; it is the current folder during the test."""
-    for name in ("talk.mp4", "clips/a.mp4", "clips/b.mp4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(clips["talk"], tmp_path / name)
-    shutil.copy(clips["vfr_mkv"], tmp_path / "screen.mkv")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
-    return tmp_path
 
 
 def snippets(language: str) -> list[object]:
@@ -332,9 +326,11 @@ def test_shell_snippet(code: str) -> None:
 
 
 def documented_modules() -> list[str]:
+    """All but __main__, and but frametap.integrations, whose examples run beside the libraries they need."""
     names = [
         ".".join(path.relative_to(ROOT / "python").with_suffix("").parts) for path in modules()
     ]
+    names = [name for name in names if not name.startswith("frametap.integrations.")]
     return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
 
 

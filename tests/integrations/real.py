@@ -1,0 +1,26 @@
+"""The libraries that frametap stands in for or plugs into, or a skip that says how to get them."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from typing import Any
+
+import pytest
+
+
+def real(name: str) -> Any:
+    """Return the module `name`; where it does not load, skip the test (at module level: the file), counted.
+
+    Not only ImportError: torchcodec without FFmpeg's libraries is a RuntimeError, a missing CUDA library an OSError.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(name)
+    except (ImportError, RuntimeError, OSError) as error:
+        missing = str(getattr(error, "name", None) or name)
+        if isinstance(error, ImportError) and missing.startswith("frametap"):
+            raise  # our own mistake, not an absent library
+        first_line = str(error).strip().partition("\n")[0]
+        pytest.skip(f"needs {name} (make test-integrations): {first_line}", allow_module_level=True)

@@ -1,0 +1,36 @@
+"""Every file in examples/ runs, as a person would run it, on small clips."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from integrations.real import real
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+
+# What each example needs, and its arguments; the files are those of the playground (talk.mp4, screen.mkv, clips/{a,b}.mp4).
+RUNS: dict[str, tuple[tuple[str, ...], list[str]]] = {}
+
+
+def test_every_example_is_run() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(RUNS)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_example(name: str, playground: Path) -> None:
+    needs, arguments = RUNS[name]
+    for package in needs:
+        real(package)
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    environment = {**os.environ, "PYTHONWARNINGS": "default"}
+    result = subprocess.run(
+        command, cwd=playground, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+    assert result.stdout.strip(), "an example shows what it did"
