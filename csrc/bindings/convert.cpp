@@ -9,6 +9,7 @@
 #include "bindings/bindings.h"
 #include "core/pixel_format.h"
 #include "kernels/converter.h"
+#include "kernels/cuda_tables.h"
 #include "kernels/row_kernels.h"
 
 namespace py = pybind11;
@@ -16,12 +17,13 @@ namespace py = pybind11;
 namespace frametap {
 namespace {
 
-Converter make_converter(std::string pixel_format, int width, int height, std::string matrix, bool full_range,
-                         std::string chroma_location, std::tuple<int, int, int, int> crop, std::tuple<int, int> grid,
-                         std::tuple<int, int, int, int> window, std::string filter, bool antialias, bool transpose,
-                         bool flip_x, bool flip_y, std::tuple<int, int> canvas, std::tuple<int, int> offset,
-                         std::tuple<int, int, int> fill, std::string color, std::string layout, std::string dtype,
-                         std::tuple<double, double, double> mean, std::tuple<double, double, double> std_) {
+template <class Made>
+Made make_from_numbers(std::string pixel_format, int width, int height, std::string matrix, bool full_range,
+                       std::string chroma_location, std::tuple<int, int, int, int> crop, std::tuple<int, int> grid,
+                       std::tuple<int, int, int, int> window, std::string filter, bool antialias, bool transpose,
+                       bool flip_x, bool flip_y, std::tuple<int, int> canvas, std::tuple<int, int> offset,
+                       std::tuple<int, int, int> fill, std::string color, std::string layout, std::string dtype,
+                       std::tuple<double, double, double> mean, std::tuple<double, double, double> std_) {
   ConvertParams p;
   p.pixel_format = std::move(pixel_format);
   p.width = width;
@@ -45,15 +47,33 @@ Converter make_converter(std::string pixel_format, int width, int height, std::s
   p.dtype = std::move(dtype);
   std::tie(p.mean[0], p.mean[1], p.mean[2]) = mean;
   std::tie(p.std[0], p.std[1], p.std[2]) = std_;
-  return Converter(p);
+  return Made(p);
 }
 
-void convert(const Converter& converter, const std::vector<std::pair<uintptr_t, ptrdiff_t>>& planes, uintptr_t out) {
+template <class Made>
+void define_init(py::class_<Made>& bound) {
+  using py::arg;
+  bound.def(py::init(&make_from_numbers<Made>), py::kw_only(), arg("pixel_format"), arg("width").noconvert(),
+            arg("height").noconvert(), arg("matrix"), arg("full_range"), arg("chroma_location"),
+            arg("crop").noconvert(), arg("grid").noconvert(), arg("window").noconvert(), arg("filter"),
+            arg("antialias"), arg("transpose"), arg("flip_x"), arg("flip_y"), arg("canvas").noconvert(),
+            arg("offset").noconvert(), arg("fill").noconvert(), arg("color"), arg("layout"), arg("dtype"), arg("mean"),
+            arg("std"));
+}
+
+using Planes = std::vector<std::pair<uintptr_t, ptrdiff_t>>;
+
+std::vector<Plane> views_of(const Planes& planes) {
   std::vector<Plane> views;
   views.reserve(planes.size());
   for (const auto& [address, pitch] : planes) {
     views.push_back({reinterpret_cast<const uint8_t*>(address), pitch});
   }
+  return views;
+}
+
+void convert(const Converter& converter, const Planes& planes, uintptr_t out) {
+  const std::vector<Plane> views = views_of(planes);
   const py::gil_scoped_release released;
   converter.convert(views, reinterpret_cast<void*>(out));
 }
@@ -79,24 +99,62 @@ constexpr const char* kConverterDoc =
     "any\n"
     "number of threads at once: each call borrows its own scratch rows, and none of them holds the GIL.";
 
+constexpr const char* kCudaTablesDoc =
+    "Converter's CUDA counterpart, up to the driver calls: what to upload, and what to launch the kernels of "
+    "cuda_fatbin() with.\n\n"
+    "Made from the same numbers as Converter and giving the same bytes. Calls no driver: addresses are the caller's.";
+
+constexpr const char* kCudaParamsDoc =
+    "The one argument of both kernels, as bytes.\n\n"
+    "All addresses are of device memory. tables: a copy of table_bytes(), 16-byte aligned. planes: (address, pitch) as "
+    "for\n"
+    "Converter.convert. scratch: scratch_bytes of memory for the time from the first kernel to the end of the second.";
+
 constexpr const char* kConvertDoc =
     "Converts one picture.\n\n"
     "planes: (address, pitch in bytes, negative when stored bottom-up) of each plane, in FFmpeg's order.\n"
     "out: address of one C-contiguous slot of out_shape. Both must stay valid until the call returns.";
 
+std::tuple<uint32_t, uint32_t, uint32_t> as_tuple(const CudaGrid& grid) { return {grid.x, grid.y, grid.z}; }
+
+void register_cuda_tables(py::module_& m) {
+  using py::arg;
+  const auto bytes = [](const void* data, size_t size) { return py::bytes(static_cast<const char*>(data), size); };
+  py::class_<CudaTables> tables(m, "CudaTables", kCudaTablesDoc);
+  define_init(tables);
+  tables
+      .def(
+          "table_bytes", [bytes](const CudaTables& t) { return bytes(t.bytes().data(), t.bytes().size()); },
+          "What to copy to the device once.")
+      .def(
+          "params",
+          [bytes](const CudaTables& t, uint64_t address, const Planes& planes, uint64_t scratch, uint64_t out) {
+            const CudaConvert params = t.params(address, views_of(planes), scratch, out);
+            return bytes(&params, sizeof(params));
+          },
+          arg("tables"), arg("planes").noconvert(), arg("scratch"), arg("out"), kCudaParamsDoc)
+      .def_property_readonly("scratch_bytes", &CudaTables::scratch_bytes, "Bytes of scratch one conversion needs.")
+      .def_property_readonly(
+          "vertical_grid", [](const CudaTables& t) { return as_tuple(t.vertical_grid()); },
+          "Blocks of frametap_vertical, the first kernel: (x, y, z).")
+      .def_property_readonly(
+          "horizontal_grid", [](const CudaTables& t) { return as_tuple(t.horizontal_grid()); },
+          "Blocks of frametap_horizontal, the second kernel: (x, y, z).")
+      .def_property_readonly(
+          "block", [](const CudaTables&) { return as_tuple({CudaTables::kBlockWidth, CudaTables::kBlockHeight, 1}); },
+          "Threads of a block of either kernel: (x, y, z).");
+}
+
 }  // namespace
 
 void register_convert(py::module_& m) {
   using py::arg;
-  py::class_<Converter>(m, "Converter", kConverterDoc)
-      .def(py::init(&make_converter), py::kw_only(), arg("pixel_format"), arg("width").noconvert(),
-           arg("height").noconvert(), arg("matrix"), arg("full_range"), arg("chroma_location"), arg("crop").noconvert(),
-           arg("grid").noconvert(), arg("window").noconvert(), arg("filter"), arg("antialias"), arg("transpose"),
-           arg("flip_x"), arg("flip_y"), arg("canvas").noconvert(), arg("offset").noconvert(), arg("fill").noconvert(),
-           arg("color"), arg("layout"), arg("dtype"), arg("mean"), arg("std"))
-      .def("convert", &convert, arg("planes").noconvert(), arg("out").noconvert(), kConvertDoc)
+  py::class_<Converter> converter(m, "Converter", kConverterDoc);
+  define_init(converter);
+  converter.def("convert", &convert, arg("planes").noconvert(), arg("out").noconvert(), kConvertDoc)
       .def_property_readonly("out_shape", &out_shape, "(C, H, W), or (H, W, C) for NHWC.")
       .def_property_readonly("plane_count", &Converter::plane_count, "How many planes convert() expects at least.");
+  register_cuda_tables(m);
   m.def(
       "cpu_isa", [] { return std::string(cpu_kernels().name); },
       "Instruction set new converters use: the fastest this CPU has, or what FRAMETAP_CPU names.");

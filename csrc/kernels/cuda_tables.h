@@ -22,6 +22,8 @@ class CudaTables {
   static constexpr uint32_t kBlockWidth = 32, kBlockHeight = 8;  // threads of a block of either kernel
 
   explicit CudaTables(ConvertPlan plan);
+  /// The same from what a Converter is made of.
+  explicit CudaTables(const ConvertParams& params) : CudaTables(make_plan(params)) {}
 
   /// Copy these to device memory, 16-byte aligned.
   std::span<const std::byte> bytes() const { return bytes_; }

@@ -4,7 +4,7 @@ Native core of frametap: pixel conversion, DLPack export, the CUDA kernels as by
 from __future__ import annotations
 import typing
 import typing_extensions
-__all__: list[str] = ['Converter', 'IRREGULAR', 'PARSED', 'PacketParser', 'REFERENCE', 'REFS_KNOWN', 'RESET', 'SHOWN', 'START', 'UNKNOWN_ORDER', 'cpu_isa', 'cpu_isas', 'cuda_fatbin', 'export_dlpack', 'pixel_formats']
+__all__: list[str] = ['Converter', 'CudaTables', 'IRREGULAR', 'PARSED', 'PacketParser', 'REFERENCE', 'REFS_KNOWN', 'RESET', 'SHOWN', 'START', 'UNKNOWN_ORDER', 'cpu_isa', 'cpu_isas', 'cuda_fatbin', 'export_dlpack', 'pixel_formats']
 class PacketParser:
     """
     Reads the headers of a stream's packets, in decode order; decodes nothing.
@@ -49,6 +49,45 @@ class Converter:
     def plane_count(self) -> int:
         """
         How many planes convert() expects at least.
+        """
+class CudaTables:
+    """
+    Converter's CUDA counterpart, up to the driver calls: what to upload, and what to launch the kernels of cuda_fatbin() with.
+    
+    Made from the same numbers as Converter and giving the same bytes. Calls no driver: addresses are the caller's.
+    """
+    def __init__(self, *, pixel_format: str, width: int, height: int, matrix: str, full_range: bool, chroma_location: str, crop: tuple[int, int, int, int], grid: tuple[int, int], window: tuple[int, int, int, int], filter: str, antialias: bool, transpose: bool, flip_x: bool, flip_y: bool, canvas: tuple[int, int], offset: tuple[int, int], fill: tuple[int, int, int], color: str, layout: str, dtype: str, mean: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], std: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]) -> None:
+        ...
+    def params(self, tables: typing.SupportsInt | typing.SupportsIndex, planes: list[tuple[int, int]], scratch: typing.SupportsInt | typing.SupportsIndex, out: typing.SupportsInt | typing.SupportsIndex) -> bytes:
+        """
+        The one argument of both kernels, as bytes.
+        
+        All addresses are of device memory. tables: a copy of table_bytes(), 16-byte aligned. planes: (address, pitch) as for
+        Converter.convert. scratch: scratch_bytes of memory for the time from the first kernel to the end of the second.
+        """
+    def table_bytes(self) -> bytes:
+        """
+        What to copy to the device once.
+        """
+    @property
+    def block(self) -> tuple[int, int, int]:
+        """
+        Threads of a block of either kernel: (x, y, z).
+        """
+    @property
+    def horizontal_grid(self) -> tuple[int, int, int]:
+        """
+        Blocks of frametap_horizontal, the second kernel: (x, y, z).
+        """
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of scratch one conversion needs.
+        """
+    @property
+    def vertical_grid(self) -> tuple[int, int, int]:
+        """
+        Blocks of frametap_vertical, the first kernel: (x, y, z).
         """
 def cpu_isa() -> str:
     """
