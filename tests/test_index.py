@@ -53,7 +53,7 @@ def test_says_what_the_clip_is(index: ft.FrameIndex) -> None:
     assert (len(index), index.codec) == (48, "h264")
     assert index.method in ("tables", "headers")
     assert isinstance(index.time_base, Fraction)
-    assert index.average_fps == pytest.approx(24)
+    assert index.average_fps == 24
     assert index.end_seconds == pytest.approx(2)
     assert_array_equal(np.flatnonzero(index.keyframes), [0, 12, 24, 36])
     assert sorted(index.decode_order) == list(range(48))
@@ -72,6 +72,23 @@ def test_arrays(clips: ClipLibrary, name: str) -> None:
     assert_array_equal(
         index.pts_seconds, [float(pts * index.time_base) for pts in index.pts.tolist()]
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [
+        ("talk", Fraction(24)),
+        ("ntsc", Fraction(30_000, 1001)),
+        ("h264_mkv", Fraction(24)),  # timestamps in milliseconds, so no two frames are 1/24 s apart
+        ("h264_ts", Fraction(24)),
+        ("edit_list", Fraction(24)),
+        ("vfr", 48 * 24 / Fraction(9 * 14 + 5)),  # durations 1, 3, 2, 1, 7, ... in 1/24 s
+        ("vfr_mkv", 48_000 / Fraction(5166)),  # the header says 24; on screen for 5166 ms
+    ],
+)
+def test_average_fps_is_exact(clips: ClipLibrary, name: str, rate: Fraction) -> None:
+    """Model samplers floor a product with it: with 24.000000000000004 they take 6 frames of 4 s at 2 fps, not 8."""
+    assert ft.FrameIndex.build(clips[name]).average_fps == float(rate)
 
 
 def test_positions_are_where_the_packets_lie(clips: ClipLibrary) -> None:

@@ -159,9 +159,9 @@ class Container:
         return str(self._container.format.name)
 
     @property
-    def average_fps(self) -> float:
-        """Frames per second as the container announces or FFmpeg guesses them, or 0.0."""
-        return float(self.stream.average_rate or self.stream.guessed_rate or 0)
+    def average_rate(self) -> Fraction:
+        """Frames per second as the container announces or FFmpeg guesses them, or 0."""
+        return Fraction(self.stream.average_rate or self.stream.guessed_rate or 0)
 
     def first_picture(self) -> VideoFrame:
         """Decode from the start of the file until a first picture comes out; moves the position.
@@ -207,7 +207,7 @@ def video_info(container: Container, picture: VideoFrame) -> VideoInfo:
         pixel_format=picture.format.name,
         bit_depth=max(component.bits for component in picture.format.components),
         num_frames=stream.frames or None,
-        average_fps=container.average_fps,
+        average_fps=float(container.average_rate),
         start_seconds=float(start * container.time_base) if start is not None else 0.0,
         duration_seconds=float(duration * container.time_base)
         if duration

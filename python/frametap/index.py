@@ -34,7 +34,8 @@ class FrameIndex:
         stream_index: which stream of the container.
         width: luma samples of a picture as decoded, by the headers; a stream may change its size on the way.
         height: likewise.
-        average_fps: frames per second, measured over the frames.
+        average_fps: frames per second: the rate the container announces where the timestamps keep to it within one tick,
+            otherwise frames over the time they are on screen.
         method: what the frame numbers rest on: "tables" (of an MP4 or MOV), "headers" (of all packets) or "decode".
         strict_output: H.264 whose reorder depth FFmpeg guesses too low (see `Container`).
         fresh_decoders: parameter sets change on the way, so a decoder that has seen later packets cannot go back.

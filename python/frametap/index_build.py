@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 import av.error
@@ -279,7 +280,7 @@ def _build(
     """Make the index of a packet scan."""
     pts = np.array(scan.pts, dtype=np.int64)
     duration = np.array(scan.duration, dtype=np.int64)
-    fallback = max(1, round(1 / ((container.average_fps or 25.0) * container.time_base)))
+    fallback = max(1, round(1 / ((container.average_rate or 25) * container.time_base)))
     _fill_missing_pts(pts, duration, frames, fallback)
     return _index_of(
         source,
@@ -304,17 +305,16 @@ def _index_of(
 ) -> FrameIndex:
     """Put an index together: what was found out about the packets, and what source and container say."""
     size, digest = source.fingerprint()
-    pts = fields["packet_pts"]
-    span = (int(pts[frames[-1]]) - int(pts[frames[0]])) * float(container.time_base)
-    unknown_refs = {"ref_counts": np.zeros(len(pts), np.uint8), "refs": np.zeros(0, np.int32)}
-    return FrameIndex(
+    packets = len(fields["packet_pts"])
+    unknown_refs = {"ref_counts": np.zeros(packets, np.uint8), "refs": np.zeros(0, np.int32)}
+    index = FrameIndex(
         codec=container.codec,
         extradata=container.extradata,
         time_base=container.time_base,
         stream_index=container.stream.index,
         width=container.stream.width,
         height=container.stream.height,
-        average_fps=(len(frames) - 1) / span if span > 0 else container.average_fps,
+        average_fps=float(container.average_rate),
         method=method,
         source_size=size,
         source_hash=digest,
@@ -327,6 +327,20 @@ def _index_of(
             **fields,
         },
     )
+    return replace(index, average_fps=float(_average_rate(index, container.average_rate)))
+
+
+def _average_rate(index: FrameIndex, announced: Fraction) -> Fraction:
+    """Return the announced rate where all timestamps keep to it within their rounding, else frames over time on screen.
+
+    Samplers multiply by it and round down, so its last bit counts: 24 frames per second are not 24.000000000000004.
+    """
+    pts = index.pts - index.pts[0]
+    if announced > 0:
+        ticks = 1 / (announced * index.time_base)
+        if (abs(pts - np.arange(len(pts)) * float(ticks)) <= 1).all():
+            return announced
+    return len(pts) / (index.time_base * int(pts[-1] + index.duration[-1]))
 
 
 def _fill_missing_pts(pts: Numbers, duration: Numbers, frames: Numbers, fallback: int) -> None:
