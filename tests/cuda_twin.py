@@ -64,39 +64,47 @@ def watched(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return copy
 
 
-def check_margins(copy: NDArray[np.uint8], what: str) -> None:
+def check_margins(copy: NDArray[np.uint8]) -> None:
     """Fail when a byte round a watched() copy has changed."""
     store = copy.base
     assert isinstance(store, np.ndarray)
     begin = copy.ctypes.data - store.ctypes.data
-    assert (store[:begin] == CANARY).all(), f"wrote before the {what}"
-    assert (store[begin + copy.size :] == CANARY).all(), f"wrote past the {what}"
+    assert (store[:begin] == CANARY).all(), "wrote before a buffer"
+    assert (store[begin + copy.size :] == CANARY).all(), "wrote past a buffer"
 
 
 def run_twin(
     planes: Sequence[Plane], job: Conversion, place: Place = watched
 ) -> NDArray[np.generic]:
-    """What `native.run` does, by the CUDA kernels: same arguments, same result.
+    """What `native.run` does, by the CUDA kernels: same arguments, same result."""
+    return run_batch([planes], job, place)[0]
 
-    `place` decides where tables, scratch and output lie; planes are read where they are.
+
+def run_batch(
+    pictures: Sequence[Sequence[Plane]], job: Conversion, place: Place = watched
+) -> list[NDArray[np.generic]]:
+    """The pictures converted by one launch of each kernel.
+
+    `place` decides where tables, scratch and outputs lie; planes are read where they are.
     """
+    count = len(pictures)
     tables = _core.CudaTables(**asdict(job))
     word = np.dtype("uint16" if job.dtype == "bfloat16" else job.dtype)
     content = place(np.frombuffer(tables.table_bytes(), np.uint8))
-    scratch = place(np.full(tables.scratch_bytes, CANARY, np.uint8))
-    out = place(np.full(int(np.prod(job.out_shape)) * word.itemsize, CANARY, np.uint8))
-    params = tables.params(
-        content.ctypes.data,
-        [(plane.ctypes.data, plane.strides[0]) for plane in planes],
-        scratch.ctypes.data,
-        out.ctypes.data,
-    )
-    launch("frametap_vertical", params, tables.vertical_grid, tables.block)
-    launch("frametap_horizontal", params, tables.horizontal_grid, tables.block)
+    scratch = place(np.full(tables.scratch_bytes(count), CANARY, np.uint8))
+    size = int(np.prod(job.out_shape)) * word.itemsize
+    slots = [place(np.full(size, CANARY, np.uint8)) for _ in pictures]
+    jobs = [
+        ([(plane.ctypes.data, plane.strides[0]) for plane in planes], slot.ctypes.data)
+        for planes, slot in zip(pictures, slots, strict=True)
+    ]
+    params = tables.params(content.ctypes.data, jobs, scratch.ctypes.data)
+    launch("frametap_vertical", params, tables.vertical_grid(count), tables.block)
+    launch("frametap_horizontal", params, tables.horizontal_grid(count), tables.block)
     if place is watched:
-        for memory, what in ((content, "tables"), (scratch, "scratch"), (out, "output")):
-            check_margins(memory, what)
-    result = out.view(word).reshape(job.out_shape)
+        for memory in (content, scratch, *slots):
+            check_margins(memory)
+    results = [slot.view(word).reshape(job.out_shape) for slot in slots]
     if job.dtype == "bfloat16":
-        return (result.astype(np.uint32) << 16).view(np.float32)
-    return result
+        return [(result.astype(np.uint32) << 16).view(np.float32) for result in results]
+    return results

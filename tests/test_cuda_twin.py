@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cuda_twin import KERNELS, build_twin, run_twin
+from cuda_twin import KERNELS, build_twin, run_batch, run_twin
 from frametap import _core
 from native import make_planes, run
 from reference import Conversion, simple
@@ -97,6 +97,40 @@ def test_8k(pixel_format: str) -> None:
 def test_unscaled_8k() -> None:
     planes = make_planes("nv12", 7680, 4320, "random")
     equals_cpu(planes, simple("nv12", 7680, 4320))
+
+
+@settings(max_examples=40, **SMALL)
+@given(job=jobs(st.sampled_from(SURFACES + UPLOADS)), count=st.integers(1, 32))
+def test_many_pictures_in_one_launch(job: Conversion, count: int) -> None:
+    pictures = [random_planes(job, seed) for seed in range(count)]
+    for planes, found in zip(pictures, run_batch(pictures, job), strict=True):
+        assert (found.view(np.uint8) == run(planes, job).view(np.uint8)).all(), job
+
+
+def test_one_launch_takes_what_fits_its_parameters() -> None:
+    job = simple("nv12", 8, 8)
+    planes = make_planes("nv12", 8, 8, "random")
+    with pytest.raises(ValueError, match="1 to 32 pictures, got 33"):
+        run_batch([planes] * 33, job)
+    with pytest.raises(ValueError, match="pitches"):
+        run_batch([planes, [repad(plane, 50) for plane in planes]], job)
+
+
+def aligned(plane: np.ndarray) -> np.ndarray:
+    """A copy in rows that start at 16 bytes, as surfaces and staging memory have them; the rest is noise."""
+    pitch = -(-plane.nbytes // plane.shape[0] // 16) * 16
+    store = np.full(plane.shape[0] * pitch + 16, 0xEE, np.uint8)
+    begin = -store.ctypes.data % 16
+    rows = store[begin : begin + plane.shape[0] * pitch].view(plane.dtype)
+    rows = rows.reshape(plane.shape[0], -1)[:, : plane.shape[1]]
+    rows[:] = plane
+    return rows
+
+
+@settings(max_examples=300, **SMALL)
+@given(job=jobs(st.sampled_from(SURFACES + UPLOADS)), seed=st.integers(0, 99))
+def test_wide_loads_equal_cpu(job: Conversion, seed: int) -> None:
+    equals_cpu([aligned(plane) for plane in random_planes(job, seed)], job)
 
 
 @pytest.mark.parametrize("pixel_format", SURFACES)

@@ -106,9 +106,9 @@ constexpr const char* kCudaTablesDoc =
 
 constexpr const char* kCudaParamsDoc =
     "The one argument of both kernels, as bytes.\n\n"
-    "All addresses are of device memory. tables: a copy of table_bytes(), 16-byte aligned. planes: (address, pitch) as "
-    "for\n"
-    "Converter.convert. scratch: scratch_bytes of memory for the time from the first kernel to the end of the second.";
+    "All addresses are of device memory. tables: a copy of table_bytes(), 16-byte aligned. jobs: for each picture its\n"
+    "planes, (address, pitch) as for Converter.convert, and the address of its slot; pitches are the same for all.\n"
+    "scratch: 16-byte aligned memory of scratch_bytes() for the time from the first kernel to the end of the second.";
 
 constexpr const char* kConvertDoc =
     "Converts one picture.\n\n"
@@ -117,29 +117,38 @@ constexpr const char* kConvertDoc =
 
 std::tuple<uint32_t, uint32_t, uint32_t> as_tuple(const CudaGrid& grid) { return {grid.x, grid.y, grid.z}; }
 
+py::bytes cuda_params(const CudaTables& tables, uint64_t address, const std::vector<std::pair<Planes, uint64_t>>& jobs,
+                      uint64_t scratch) {
+  std::vector<std::vector<Plane>> views;
+  std::vector<CudaJob> all;
+  views.reserve(jobs.size());
+  for (const auto& [planes, out] : jobs) {
+    all.push_back({views.emplace_back(views_of(planes)), out});
+  }
+  const CudaConvert params = tables.params(address, all, scratch);
+  return {reinterpret_cast<const char*>(&params), sizeof(params)};
+}
+
 void register_cuda_tables(py::module_& m) {
   using py::arg;
-  const auto bytes = [](const void* data, size_t size) { return py::bytes(static_cast<const char*>(data), size); };
   py::class_<CudaTables> tables(m, "CudaTables", kCudaTablesDoc);
   define_init(tables);
   tables
       .def(
-          "table_bytes", [bytes](const CudaTables& t) { return bytes(t.bytes().data(), t.bytes().size()); },
-          "What to copy to the device once.")
-      .def(
-          "params",
-          [bytes](const CudaTables& t, uint64_t address, const Planes& planes, uint64_t scratch, uint64_t out) {
-            const CudaConvert params = t.params(address, views_of(planes), scratch, out);
-            return bytes(&params, sizeof(params));
+          "table_bytes",
+          [](const CudaTables& t) {
+            return py::bytes(reinterpret_cast<const char*>(t.bytes().data()), t.bytes().size());
           },
-          arg("tables"), arg("planes").noconvert(), arg("scratch"), arg("out"), kCudaParamsDoc)
-      .def_property_readonly("scratch_bytes", &CudaTables::scratch_bytes, "Bytes of scratch one conversion needs.")
-      .def_property_readonly(
-          "vertical_grid", [](const CudaTables& t) { return as_tuple(t.vertical_grid()); },
-          "Blocks of frametap_vertical, the first kernel: (x, y, z).")
-      .def_property_readonly(
-          "horizontal_grid", [](const CudaTables& t) { return as_tuple(t.horizontal_grid()); },
-          "Blocks of frametap_horizontal, the second kernel: (x, y, z).")
+          "What to copy to the device once.")
+      .def("params", &cuda_params, arg("tables"), arg("jobs").noconvert(), arg("scratch"), kCudaParamsDoc)
+      .def("scratch_bytes", &CudaTables::scratch_bytes, arg("pictures") = 1,
+           "Bytes of scratch that one launch for so many pictures needs.")
+      .def(
+          "vertical_grid", [](const CudaTables& t, size_t pictures) { return as_tuple(t.vertical_grid(pictures)); },
+          arg("pictures") = 1, "Blocks of frametap_vertical, the first kernel: (x, y, z).")
+      .def(
+          "horizontal_grid", [](const CudaTables& t, size_t pictures) { return as_tuple(t.horizontal_grid(pictures)); },
+          arg("pictures") = 1, "Blocks of frametap_horizontal, the second kernel: (x, y, z).")
       .def_property_readonly(
           "block", [](const CudaTables&) { return as_tuple({CudaTables::kBlockWidth, CudaTables::kBlockHeight, 1}); },
           "Threads of a block of either kernel: (x, y, z).");

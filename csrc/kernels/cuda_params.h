@@ -7,6 +7,9 @@
 
 namespace frametap {
 
+constexpr int32_t kCudaVectorBytes = 16;  // the vertical pass reads and writes this much at a time
+constexpr int32_t kCudaPictures = 32;     // of one launch
+
 /// Filter in device memory: weights[o * taps + k] multiplies sample start[o] + k, for k < count[o].
 struct CudaFilter {
   const int32_t* start;
@@ -15,21 +18,24 @@ struct CudaFilter {
   int32_t taps;
 };
 
+/// One plane, for every picture of the launch. Columns are vectors of 16 bytes, counted from the start of the row.
 struct CudaPlane {
-  const uint8_t* data;  // first row of the plane
   int64_t pitch;
-  int32_t first_row, first_element, elements;
+  int64_t scratch;  // where in a picture's scratch its resampled rows begin, in samples
+  int32_t first_row;
+  int32_t first_vector, vectors;  // of a row, that any tap needs
+  int32_t row_bytes;              // that the picture has: nothing is read past them
+  int32_t stride;                 // samples from one resampled row to the next
   CudaFilter vertical;
-  int16_t* resampled;  // rows * elements, written by the first kernel
 };
 
 struct CudaComponent {
-  int32_t plane, step, offset;
+  int32_t plane, step;
+  int32_t offset;  // of its first sample in a resampled row
   CudaFilter horizontal;
 };
 
 struct CudaOutput {
-  void* data;
   int32_t width, height, channels;                          // canvas
   int32_t window_x, window_y, window_width, window_height;  // in the canvas, oriented
   int32_t transpose, flip_x, flip_y;
@@ -41,12 +47,21 @@ struct CudaOutput {
   uint8_t fill[4];
 };
 
+struct CudaPicture {
+  const uint8_t* plane[3];  // first row of each
+  void* out;
+};
+
 struct CudaConvert {
-  int32_t planes, rows, columns, depth, shift;  // rows and columns of the window, source orientation
+  int32_t planes, rows, depth, shift;  // rows of the window, source orientation
+  int32_t wide;                        // every row of every picture starts at 16 bytes
   CudaPlane plane[3];
   CudaComponent component[3];
   ColorMatrix matrix;
   CudaOutput out;
+  int16_t* scratch;
+  int64_t scratch_stride;  // samples from one picture's scratch to the next
+  CudaPicture picture[kCudaPictures];
 };
 
 static_assert(sizeof(CudaConvert) <= 4096, "kernel parameters are limited to 4 KiB");

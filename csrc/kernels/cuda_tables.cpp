@@ -49,28 +49,39 @@ CudaFilter CudaTables::filter_at(uint64_t tables, const Placed& placed, const Fi
           device_pointer<int16_t>(tables + placed.weights), filter.taps};
 }
 
-size_t CudaTables::plane_elements(size_t plane) const {
-  return static_cast<size_t>(plan_.planes[plane].elements) * static_cast<size_t>(plan_.rows);
+int CudaTables::samples_per_vector() const { return kCudaVectorBytes / plan_.format.element_bytes(); }
+
+int CudaTables::first_vector(const PlanePlan& plane) const { return plane.first_element / samples_per_vector(); }
+
+int CudaTables::vectors(const PlanePlan& plane) const {
+  const int end = plane.first_element + plane.elements;
+  return (end + samples_per_vector() - 1) / samples_per_vector() - first_vector(plane);
 }
 
-size_t CudaTables::scratch_bytes() const {
-  size_t total = 0;
-  for (size_t i = 0; i < plan_.planes.size(); ++i) {
-    total += aligned(plane_elements(i) * sizeof(int16_t));
+size_t CudaTables::plane_samples(const PlanePlan& plane) const {
+  return static_cast<size_t>(vectors(plane) * samples_per_vector()) * static_cast<size_t>(plan_.rows);
+}
+
+size_t CudaTables::scratch_bytes(size_t pictures) const {
+  size_t samples = 0;
+  for (const PlanePlan& plane : plan_.planes) {
+    samples += plane_samples(plane);
   }
-  return total;
+  return pictures * samples * sizeof(int16_t);
 }
 
-CudaGrid CudaTables::vertical_grid() const {
+CudaGrid CudaTables::vertical_grid(size_t pictures) const {
   int widest = 0;
   for (const PlanePlan& plane : plan_.planes) {
-    widest = std::max(widest, plane.elements);
+    widest = std::max(widest, vectors(plane));
   }
-  return {blocks(widest, kBlockWidth), blocks(plan_.rows, kBlockHeight), static_cast<uint32_t>(plan_.planes.size())};
+  return {blocks(widest, kBlockWidth), blocks(plan_.rows, kBlockHeight),
+          static_cast<uint32_t>(plan_.planes.size() * pictures)};
 }
 
-CudaGrid CudaTables::horizontal_grid() const {
-  return {blocks(plan_.output.width, kBlockWidth), blocks(plan_.output.height, kBlockHeight), 1};
+CudaGrid CudaTables::horizontal_grid(size_t pictures) const {
+  return {blocks(plan_.output.width, kBlockWidth), blocks(plan_.output.height, kBlockHeight),
+          static_cast<uint32_t>(pictures)};
 }
 
 CudaOutput CudaTables::output() const {
@@ -100,38 +111,72 @@ CudaOutput CudaTables::output() const {
   return out;
 }
 
-CudaConvert CudaTables::params(uint64_t tables, std::span<const Plane> planes, uint64_t scratch, uint64_t out) const {
-  CudaConvert p{};
+void CudaTables::set_planes(CudaConvert& p, uint64_t tables) const {
   p.planes = static_cast<int32_t>(plan_.planes.size());
+  for (size_t i = 0; i < plan_.planes.size(); ++i) {
+    const PlanePlan& plane = plan_.planes[i];
+    const auto r = static_cast<size_t>(plane.resolution);
+    CudaPlane& to = p.plane[i];
+    to.scratch = p.scratch_stride;
+    to.first_row = plane.first_row;
+    to.first_vector = first_vector(plane);
+    to.vectors = vectors(plane);
+    to.row_bytes = plane.row_elements * plan_.format.element_bytes();
+    to.stride = to.vectors * samples_per_vector();
+    to.vertical = filter_at(tables, vertical_[r], plan_.vertical[r]);
+    p.scratch_stride += static_cast<int64_t>(plane_samples(plane));
+  }
+}
+
+void CudaTables::set_components(CudaConvert& p, uint64_t tables) const {
+  for (size_t c = 0; c < static_cast<size_t>(plan_.matrix.components); ++c) {
+    const ComponentPlan& component = plan_.component[c];
+    const auto r = static_cast<size_t>(component.resolution);
+    // Resampled rows begin with a whole vector, so with elements that only alignment asks for.
+    const int lead = plan_.planes[static_cast<size_t>(component.plane)].first_element % samples_per_vector();
+    p.component[c] = {component.plane, component.step, lead + component.offset,
+                      filter_at(tables, horizontal_[r], plan_.horizontal[r])};
+  }
+}
+
+void CudaTables::set_pictures(CudaConvert& p, std::span<const CudaJob> jobs) const {
+  check<ArgumentError>(!jobs.empty() && jobs.size() <= kMostPictures, "one launch takes 1 to ", kMostPictures,
+                       " pictures, got ", jobs.size());
+  p.wide = 1;
+  for (size_t picture = 0; picture < jobs.size(); ++picture) {
+    const std::span<const Plane> planes = jobs[picture].planes;
+    for (size_t i = 0; i < plan_.planes.size(); ++i) {
+      const auto index = static_cast<size_t>(plan_.planes[i].index);
+      check<ArgumentError>(planes.size() > index, plan_.format.name, " needs plane ", index, ", got ", planes.size(),
+                           " planes");
+      const Plane& plane = planes[index];
+      check<ArgumentError>(picture == 0 || plane.pitch == p.plane[i].pitch, "pictures of one launch have pitches ",
+                           p.plane[i].pitch, " and ", plane.pitch);
+      p.plane[i].pitch = plane.pitch;
+      p.picture[picture].plane[i] = plane.data;
+      p.wide &= reinterpret_cast<uintptr_t>(plane.data) % kCudaVectorBytes == 0 && plane.pitch % kCudaVectorBytes == 0;
+    }
+    p.picture[picture].out = reinterpret_cast<void*>(static_cast<uintptr_t>(jobs[picture].out));
+  }
+}
+
+CudaConvert CudaTables::params(uint64_t tables, std::span<const CudaJob> jobs, uint64_t scratch) const {
+  CudaConvert p{};
   p.rows = plan_.rows;
-  p.columns = plan_.columns;
   p.depth = plan_.format.depth;
   p.shift = plan_.format.shift;
   p.matrix = plan_.matrix;
   p.out = output();
-  p.out.data = reinterpret_cast<void*>(static_cast<uintptr_t>(out));
-  for (size_t i = 0; i < plan_.planes.size(); ++i) {
-    const PlanePlan& plane = plan_.planes[i];
-    check<ArgumentError>(planes.size() > static_cast<size_t>(plane.index), plan_.format.name, " needs plane ",
-                         plane.index, ", got ", planes.size(), " planes");
-    const Plane& source = planes[static_cast<size_t>(plane.index)];
-    const auto r = static_cast<size_t>(plane.resolution);
-    p.plane[i] = {source.data,
-                  source.pitch,
-                  plane.first_row,
-                  plane.first_element,
-                  plane.elements,
-                  filter_at(tables, vertical_[r], plan_.vertical[r]),
-                  reinterpret_cast<int16_t*>(static_cast<uintptr_t>(scratch))};
-    scratch += aligned(plane_elements(i) * sizeof(int16_t));
-  }
-  for (size_t c = 0; c < static_cast<size_t>(plan_.matrix.components); ++c) {
-    const ComponentPlan& component = plan_.component[c];
-    const auto r = static_cast<size_t>(component.resolution);
-    p.component[c] = {component.plane, component.step, component.offset,
-                      filter_at(tables, horizontal_[r], plan_.horizontal[r])};
-  }
+  p.scratch = reinterpret_cast<int16_t*>(static_cast<uintptr_t>(scratch));
+  set_planes(p, tables);
+  set_components(p, tables);
+  set_pictures(p, jobs);
   return p;
+}
+
+CudaConvert CudaTables::params(uint64_t tables, std::span<const Plane> planes, uint64_t scratch, uint64_t out) const {
+  const CudaJob job{planes, out};
+  return params(tables, {&job, 1}, scratch);
 }
 
 }  // namespace frametap

@@ -150,6 +150,8 @@ void plan_filters(ConvertPlan& plan, const ConvertParams& p) {
       plane->first_element = std::min(begin, plane->first_element);
       plane->elements = plane_end - plane->first_element;
     }
+    const int samples = r == 0 ? p.width : -(-p.width >> plan.format.log2_chroma_width);
+    plane->row_elements = std::max(plane->row_elements, samples * component.step);
     plan.component[c] = {static_cast<int>(plane - plan.planes.begin()), component.step, begin, static_cast<int>(r)};
   }
   for (size_t c = 0; c < static_cast<size_t>(plan.matrix.components); ++c) {

@@ -19,8 +19,9 @@ struct PlanePlan {
   int index = 0;          // among the planes the caller passes
   int first_element = 0;  // of a row
   int elements = 0;
-  int first_row = 0;   // of the crop
-  int resolution = 0;  // 0 luma, 1 chroma: index into ConvertPlan::vertical
+  int first_row = 0;     // of the crop
+  int resolution = 0;    // 0 luma, 1 chroma: index into ConvertPlan::vertical
+  int row_elements = 0;  // that a row of the picture has, crop or not
 };
 
 /// One component: where it starts in the elements of its plane, and which horizontal filter applies.

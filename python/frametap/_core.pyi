@@ -58,36 +58,34 @@ class CudaTables:
     """
     def __init__(self, *, pixel_format: str, width: int, height: int, matrix: str, full_range: bool, chroma_location: str, crop: tuple[int, int, int, int], grid: tuple[int, int], window: tuple[int, int, int, int], filter: str, antialias: bool, transpose: bool, flip_x: bool, flip_y: bool, canvas: tuple[int, int], offset: tuple[int, int], fill: tuple[int, int, int], color: str, layout: str, dtype: str, mean: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], std: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]) -> None:
         ...
-    def params(self, tables: typing.SupportsInt | typing.SupportsIndex, planes: list[tuple[int, int]], scratch: typing.SupportsInt | typing.SupportsIndex, out: typing.SupportsInt | typing.SupportsIndex) -> bytes:
+    def horizontal_grid(self, pictures: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple[int, int, int]:
+        """
+        Blocks of frametap_horizontal, the second kernel: (x, y, z).
+        """
+    def params(self, tables: typing.SupportsInt | typing.SupportsIndex, jobs: list[tuple[list[tuple[int, int]], int]], scratch: typing.SupportsInt | typing.SupportsIndex) -> bytes:
         """
         The one argument of both kernels, as bytes.
         
-        All addresses are of device memory. tables: a copy of table_bytes(), 16-byte aligned. planes: (address, pitch) as for
-        Converter.convert. scratch: scratch_bytes of memory for the time from the first kernel to the end of the second.
+        All addresses are of device memory. tables: a copy of table_bytes(), 16-byte aligned. jobs: for each picture its
+        planes, (address, pitch) as for Converter.convert, and the address of its slot; pitches are the same for all.
+        scratch: 16-byte aligned memory of scratch_bytes() for the time from the first kernel to the end of the second.
+        """
+    def scratch_bytes(self, pictures: typing.SupportsInt | typing.SupportsIndex = 1) -> int:
+        """
+        Bytes of scratch that one launch for so many pictures needs.
         """
     def table_bytes(self) -> bytes:
         """
         What to copy to the device once.
         """
+    def vertical_grid(self, pictures: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple[int, int, int]:
+        """
+        Blocks of frametap_vertical, the first kernel: (x, y, z).
+        """
     @property
     def block(self) -> tuple[int, int, int]:
         """
         Threads of a block of either kernel: (x, y, z).
-        """
-    @property
-    def horizontal_grid(self) -> tuple[int, int, int]:
-        """
-        Blocks of frametap_horizontal, the second kernel: (x, y, z).
-        """
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of scratch one conversion needs.
-        """
-    @property
-    def vertical_grid(self) -> tuple[int, int, int]:
-        """
-        Blocks of frametap_vertical, the first kernel: (x, y, z).
         """
 def cpu_isa() -> str:
     """
