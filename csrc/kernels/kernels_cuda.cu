@@ -92,8 +92,10 @@ __device__ int32_t horizontal_sample(const CudaConvert& p, const CudaComponent& 
   const int16_t* weights = f.weights + static_cast<int64_t>(x) * f.taps;
   const int16_t* source = scratch + plane.scratch + static_cast<int64_t>(y) * plane.stride + component.offset +
                           static_cast<int64_t>(f.start[x]) * component.step;
+  const int32_t count = f.count[x];
   int32_t sum = 0;
-  for (int32_t k = 0; k < f.count[x]; ++k, source += component.step) {
+#pragma unroll 4
+  for (int32_t k = 0; k < count; ++k, source += component.step) {
     sum += weights[k] * *source;
   }
   return round_horizontal(sum);
