@@ -54,7 +54,7 @@ add_custom_command(
   OUTPUT "${fatbin}"
   COMMAND "${FRAMETAP_NVCC_FOUND}" -fatbin -std=c++17 -O3 -fmad=false --threads 2 ${gencode}
           -I "${CMAKE_CURRENT_SOURCE_DIR}/csrc" -o "${fatbin}" "${cuda_source}"
-  DEPENDS "${cuda_source}" csrc/kernels/pixel.h csrc/kernels/cuda_params.h csrc/core/color_matrix.h
+  DEPENDS "${cuda_source}" csrc/kernels/pixel.h csrc/kernels/cuda_params.h csrc/kernels/tone_map.h csrc/core/color_matrix.h
   COMMENT "Compiling CUDA kernels"
   VERBATIM)
 configure_file(cmake/cuda_fatbin.cpp.in "${CMAKE_CURRENT_BINARY_DIR}/cuda_fatbin.cpp" @ONLY)

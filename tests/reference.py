@@ -246,6 +246,85 @@ def gray_of_rgb(rgb: Float) -> Float:
     return (0.299 * red + 0.587 * green + 0.114 * blue)[np.newaxis]
 
 
+# ------------------------------------------------------------------------------------ HDR to SDR
+
+HDR_PEAK, SDR_PEAK, SDR_BLACK = 1000.0, 100.0, 0.1  # cd/m2
+
+CHROMATICITIES = {  # H.273 table 2 (ColourPrimaries): x, y of red, green, blue; white is D65
+    "bt2020": ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),  # 9
+    "display-p3": ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),  # 12
+    "bt709": ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060)),  # 1
+}
+D65 = (0.3127, 0.3290)
+
+
+def pq_eotf(code: Float) -> Float:
+    """BT.2100 table 4: cd/m2 of a PQ code 0..1."""
+    m1, m2, c1, c2, c3 = 0.1593017578125, 78.84375, 0.8359375, 18.8515625, 18.6875
+    root = code ** (1 / m2)
+    light: Float = 10000 * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1)
+    return light
+
+
+def pq_inverse_eotf(light: Float) -> Float:
+    """BT.2100 table 4: the PQ code of a luminance in cd/m2."""
+    m1, m2, c1, c2, c3 = 0.1593017578125, 78.84375, 0.8359375, 18.8515625, 18.6875
+    power = (light / 10000) ** m1
+    code: Float = ((c1 + c2 * power) / (1 + c3 * power)) ** m2
+    return code
+
+
+def hlg_eotf(code: Float, luminance: Float) -> Float:
+    """BT.2100 table 5: (3, ...) display light in cd/m2 of HLG R'G'B' 0..1, on a display of 1000 cd/m2.
+
+    `luminance` weighs the three into scene luminance.
+    """
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    scene = np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12)
+    gain = np.tensordot(luminance, scene, 1) ** (1.2 - 1)
+    return HDR_PEAK * gain * scene
+
+
+def eetf(light: Float) -> Float:
+    """BT.2390 5.4.1: luminance for a display of SDR_BLACK to SDR_PEAK, from content of 0 to HDR_PEAK."""
+    lowest, highest = pq_inverse_eotf(np.array([0.0, HDR_PEAK]))
+    low, high = (pq_inverse_eotf(np.array([SDR_BLACK, SDR_PEAK])) - lowest) / (highest - lowest)
+    e1 = (pq_inverse_eotf(np.minimum(light, HDR_PEAK)) - lowest) / (highest - lowest)
+    knee = 1.5 * high - 0.5
+    t = (e1 - knee) / (1 - knee)
+    spline = (
+        (2 * t**3 - 3 * t**2 + 1) * knee
+        + (t**3 - 2 * t**2 + t) * (1 - knee)
+        + (-2 * t**3 + 3 * t**2) * high
+    )
+    e2 = np.where(e1 < knee, e1, spline)
+    e3 = e2 + low * (1 - e2) ** 4
+    return np.minimum(pq_eotf(e3 * (highest - lowest) + lowest), SDR_PEAK)
+
+
+def bt1886_inverse(light: Float) -> Float:
+    """BT.1886 annex 1 solved for V: the code 0..1 of a luminance; what the display cannot show is cut."""
+    white, black = SDR_PEAK ** (1 / 2.4), SDR_BLACK ** (1 / 2.4)
+    gain, lift = (white - black) ** 2.4, black / (white - black)
+    return np.clip((np.maximum(light, 0) / gain) ** (1 / 2.4) - lift, 0, 1)
+
+
+def rgb_to_xyz(primaries: str) -> Float:
+    """SMPTE RP 177: the matrix from linear R, G, B to X, Y, Z."""
+    columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in CHROMATICITIES[primaries]]).T
+    white = np.array([D65[0] / D65[1], 1, (1 - sum(D65)) / D65[1]])
+    return columns * np.linalg.solve(columns, white)
+
+
+def tone_map(rgb: Float, job: Conversion) -> Float:
+    """(3, h, w) R'G'B' 0..255 of PQ or HLG to the same of SDR BT.709."""
+    to_xyz = rgb_to_xyz(job.primaries)
+    code = np.clip(rgb / 255, 0, 1)
+    light = pq_eotf(code) if job.tone_map == "pq" else hlg_eotf(code, to_xyz[1])
+    gamut = np.linalg.solve(rgb_to_xyz("bt709"), to_xyz)
+    return 255 * bt1886_inverse(np.tensordot(gamut, eetf(light), 1))
+
+
 # ---------------------------------------------------------------------------------- the whole way
 
 
@@ -275,6 +354,8 @@ class Conversion:
     dtype: str = "uint8"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    tone_map: str = "none"
+    primaries: str = "bt2020"
 
     @property
     def format(self) -> PixelFormat:
@@ -365,7 +446,10 @@ def pad(picture: Float, job: Conversion) -> Float:
 
 def gold(planes: Sequence[Plane], job: Conversion, nudge: Nudge = (0, 0)) -> Float:
     """(C, H, W), R, G, B, 0..255: oriented, padded and saturated, but never rounded."""
-    window = orient(channels(planes, job, nudge), job)
+    picture = channels(planes, job, nudge)
+    if job.tone_map != "none":  # gray is a colour whose three components are equal
+        picture = tone_map(np.broadcast_to(picture, (3, *picture.shape[1:])), job)[: len(picture)]
+    window = orient(picture, job)
     return np.clip(pad(window, job), 0.0, 255.0)
 
 

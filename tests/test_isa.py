@@ -97,6 +97,8 @@ def jobs(draw: st.DrawFn, formats: st.SearchStrategy[str] = ANY_FORMAT) -> Conve
         dtype=one_of("uint8", "float16", "bfloat16", "float32"),
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
+        tone_map=one_of("none", "none", "pq", "hlg"),
+        primaries=one_of("bt2020", "display-p3", "bt709"),
     )
 
 

@@ -268,11 +268,7 @@ def test_what_does_not_fit_is_refused(transform: Transform, message: str) -> Non
         transform.resolve(HD)
 
 
-def test_what_is_not_there_yet_is_unsupported() -> None:
-    with pytest.raises(
-        UnsupportedError, match='tone_map="sdr" is not available yet; leave it None'
-    ):
-        Transform(tone_map="sdr")
+def test_unknown_matrix_is_unsupported() -> None:
     with pytest.raises(UnsupportedError, match="colour matrix 'ycgco' is not supported"):
         replace(HD, matrix="ycgco")
 

@@ -23,7 +23,8 @@ Made make_from_numbers(std::string pixel_format, int width, int height, std::str
                        std::tuple<int, int, int, int> window, std::string filter, bool antialias, bool transpose,
                        bool flip_x, bool flip_y, std::tuple<int, int> canvas, std::tuple<int, int> offset,
                        std::tuple<int, int, int> fill, std::string color, std::string layout, std::string dtype,
-                       std::tuple<double, double, double> mean, std::tuple<double, double, double> std_) {
+                       std::tuple<double, double, double> mean, std::tuple<double, double, double> std_,
+                       std::string tone_map, std::string primaries) {
   ConvertParams p;
   p.pixel_format = std::move(pixel_format);
   p.width = width;
@@ -47,6 +48,8 @@ Made make_from_numbers(std::string pixel_format, int width, int height, std::str
   p.dtype = std::move(dtype);
   std::tie(p.mean[0], p.mean[1], p.mean[2]) = mean;
   std::tie(p.std[0], p.std[1], p.std[2]) = std_;
+  p.tone_map = std::move(tone_map);
+  p.primaries = std::move(primaries);
   return Made(p);
 }
 
@@ -58,7 +61,7 @@ void define_init(py::class_<Made>& bound) {
             arg("crop").noconvert(), arg("grid").noconvert(), arg("window").noconvert(), arg("filter"),
             arg("antialias"), arg("transpose"), arg("flip_x"), arg("flip_y"), arg("canvas").noconvert(),
             arg("offset").noconvert(), arg("fill").noconvert(), arg("color"), arg("layout"), arg("dtype"), arg("mean"),
-            arg("std"));
+            arg("std"), arg("tone_map") = "none", arg("primaries") = "bt2020");
 }
 
 using Planes = std::vector<std::pair<uintptr_t, ptrdiff_t>>;

@@ -34,6 +34,8 @@ struct ConvertParams {
   std::array<int, 3> fill{};       // RGB of the rest of the canvas
   std::string color, layout, dtype;
   std::array<double, 3> mean{}, std{};  // of R, G, B (gray: the first)
+  std::string tone_map = "none";        // or pq, hlg: what the picture is, to become SDR
+  std::string primaries = "bt2020";     // of the picture; only tone mapping reads them
 };
 
 /// Thread-safe: convert() may run on any number of threads at once; each call borrows its own scratch rows.

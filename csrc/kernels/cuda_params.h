@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/color_matrix.h"
+#include "kernels/tone_map.h"
 
 namespace frametap {
 
@@ -58,6 +59,7 @@ struct CudaConvert {
   CudaPlane plane[3];
   CudaComponent component[3];
   ColorMatrix matrix;
+  ToneMap tone;  // in device memory
   CudaOutput out;
   int16_t* scratch;
   int64_t scratch_stride;  // samples from one picture's scratch to the next

@@ -27,6 +27,11 @@ CudaTables::CudaTables(ConvertPlan plan) : plan_(std::move(plan)) {
     vertical_[r] = place(plan_.vertical[r]);
     horizontal_[r] = place(plan_.horizontal[r]);
   }
+  const std::vector<int32_t>* tables[] = {&plan_.tone.to_light, &plan_.tone.ootf, &plan_.tone.eetf,
+                                          &plan_.tone.to_code};
+  for (size_t i = 0; i < tone_.size(); ++i) {
+    tone_[i] = append(tables[i]->data(), tables[i]->size() * sizeof(int32_t));
+  }
 }
 
 size_t CudaTables::append(const void* data, size_t size) {
@@ -82,6 +87,15 @@ CudaGrid CudaTables::vertical_grid(size_t pictures) const {
 CudaGrid CudaTables::horizontal_grid(size_t pictures) const {
   return {blocks(plan_.output.width, kBlockWidth), blocks(plan_.output.height, kBlockHeight),
           static_cast<uint32_t>(pictures)};
+}
+
+ToneMap CudaTables::tone_map(uint64_t tables) const {
+  ToneMap map = plan_.tone.view();
+  const int32_t** fields[] = {&map.to_light, &map.ootf, &map.eetf, &map.to_code};
+  for (size_t i = 0; i < tone_.size(); ++i) {
+    *fields[i] = *fields[i] == nullptr ? nullptr : device_pointer<int32_t>(tables + tone_[i]);
+  }
+  return map;
 }
 
 CudaOutput CudaTables::output() const {
@@ -166,6 +180,7 @@ CudaConvert CudaTables::params(uint64_t tables, std::span<const CudaJob> jobs, u
   p.depth = plan_.format.depth;
   p.shift = plan_.format.shift;
   p.matrix = plan_.matrix;
+  p.tone = tone_map(tables);
   p.out = output();
   p.scratch = reinterpret_cast<int16_t*>(static_cast<uintptr_t>(scratch));
   set_planes(p, tables);

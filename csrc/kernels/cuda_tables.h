@@ -61,11 +61,13 @@ class CudaTables {
   void set_planes(CudaConvert& p, uint64_t tables) const;
   void set_components(CudaConvert& p, uint64_t tables) const;
   void set_pictures(CudaConvert& p, std::span<const CudaJob> jobs) const;
+  ToneMap tone_map(uint64_t tables) const;
   CudaOutput output() const;
 
   ConvertPlan plan_;
   std::vector<std::byte> bytes_;
   std::array<Placed, 2> vertical_{}, horizontal_{};
+  std::array<size_t, 4> tone_{};  // offsets in bytes_: to_light, ootf, eetf, to_code
 };
 
 }  // namespace frametap

@@ -101,6 +101,12 @@ __device__ int32_t horizontal_sample(const CudaConvert& p, const CudaComponent& 
   return round_horizontal(sum);
 }
 
+// One channel is gray: three equal ones.
+__device__ Rgb mix_channels(const ColorMatrix& m, int32_t a, int32_t b, int32_t c) {
+  const int32_t first = mix(m, 0, a, b, c);
+  return m.outputs == 3 ? Rgb{first, mix(m, 1, a, b, c), mix(m, 2, a, b, c)} : Rgb{first, first, first};
+}
+
 __device__ void store_float(const CudaOutput& out, void* data, int64_t element, float value) {
   if (out.type == kFloat32) {
     static_cast<float*>(data)[element] = value;
@@ -173,8 +179,14 @@ FRAMETAP_KERNEL frametap_horizontal(const CudaConvert p) {
   const int32_t a = horizontal_sample(p, p.component[0], scratch, column, row);
   const int32_t b = three ? horizontal_sample(p, p.component[1], scratch, column, row) : 0;
   const int32_t c = three ? horizontal_sample(p, p.component[2], scratch, column, row) : 0;
-  for (int32_t channel = 0; channel < out.channels; ++channel) {
-    store_mixed(out, data, element + channel * out.step_channel, channel, mix(p.matrix, channel, a, b, c));
+  Rgb mixed = mix_channels(p.matrix, a, b, c);
+  if (p.tone.to_light != nullptr) {
+    mixed = tone_map(p.tone, mixed);
+  }
+  store_mixed(out, data, element, 0, mixed.a);
+  if (out.channels == 3) {
+    store_mixed(out, data, element + out.step_channel, 1, mixed.b);
+    store_mixed(out, data, element + 2 * out.step_channel, 2, mixed.c);
   }
 }
 

@@ -203,6 +203,7 @@ ConvertPlan make_plan(const ConvertParams& params) {
   plan.rows = params.window.height;
   plan_filters(plan, params);
   plan_numbers(plan, params);
+  plan.tone = make_tone_tables(params.tone_map, params.primaries, params.color == "bgr");
   return plan;
 }
 

@@ -11,6 +11,7 @@
 #include "kernels/converter.h"
 #include "kernels/filter.h"
 #include "kernels/row_kernels.h"
+#include "kernels/tone_tables.h"
 
 namespace frametap {
 
@@ -48,6 +49,7 @@ struct OutputPlan {
 struct ConvertPlan {
   PixelFormat format;
   ColorMatrix matrix;         // rows in output channel order
+  ToneTables tone;            // channels in the same order
   int columns = 0, rows = 0;  // the window, source orientation
   std::array<Filter, 2> vertical,
       horizontal;  // luma, chroma; horizontal starts are relative to the elements that are read

@@ -8,6 +8,8 @@
 
 namespace frametap {
 
+struct ToneMap;
+
 enum class SampleType : int32_t { kUint8, kFloat16, kBfloat16, kFloat32 };
 
 /// One output row of the vertical pass: `elements` columns, each the weighted sum of `count` source rows, to Q6.
@@ -73,6 +75,10 @@ struct RowKernels {
   void (*color_u8)(const ColorMatrix& m, const int16_t* const* in, int32_t count, bool stream, uint8_t* const* out);
   /// The same as saturated Q19, for float outputs of deep sources.
   void (*color_mix)(const ColorMatrix& m, const int16_t* const* in, int32_t count, int32_t* const* out);
+  /// HDR to SDR in place, on rows of color_mix: 3 channels in the order of the tables, or 1 of gray.
+  void (*tone_map)(const ToneMap& t, int32_t channels, int32_t count, int32_t* const* rows);
+  /// Q19 to bytes.
+  void (*round_mix)(const int32_t* in, int32_t count, uint8_t* out);
   /// The three channels in turn: 3 * count bytes.
   void (*interleave_u8)(const uint8_t* const* in, int32_t count, uint8_t* out);
   /// fma(value, scale, bias), rounded to `type` (never kUint8).

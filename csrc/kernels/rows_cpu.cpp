@@ -4,6 +4,7 @@
 #include "kernels/row_kernels.h"
 #include "kernels/rows_interleave.h"
 #include "kernels/rows_normalize.h"
+#include "kernels/rows_tone.h"
 #include "kernels/vec.h"
 
 #if defined(FRAMETAP_VECTOR)
@@ -51,6 +52,8 @@ const RowKernels kTable = {.name = FRAMETAP_STRING(FRAMETAP_ISA),
                            .upsample2 = upsample2,
                            .color_u8 = color_u8,
                            .color_mix = color_mix,
+                           .tone_map = tone_map_rows,
+                           .round_mix = round_mix,
                            .interleave_u8 = interleave_u8,
                            .normalize_u8 = normalize_u8,
                            .normalize_mix = normalize_mix};

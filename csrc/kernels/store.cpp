@@ -56,6 +56,23 @@ void RowStore::finish(size_t channel, void* target) const {
   }
 }
 
+/// Fills the mix rows where values stay unrounded, else `byte_rows`.
+void RowStore::color(uint8_t* const* byte_rows) const {
+  const bool tone = !plan_.tone.empty();
+  if (!plan_.from_mix && !tone) {
+    kernels_.color_u8(plan_.matrix, scratch_.component.data(), plan_.columns, streams(), byte_rows);
+    return;
+  }
+  const std::array<int32_t*, 3> mixes{scratch_.mix_row(0), scratch_.mix_row(1), scratch_.mix_row(2)};
+  kernels_.color_mix(plan_.matrix, scratch_.component.data(), plan_.columns, mixes.data());
+  if (tone) {
+    kernels_.tone_map(tone_, plan_.output.channels, plan_.columns, mixes.data());
+  }
+  for (size_t c = 0; c < static_cast<size_t>(plan_.output.channels) && !plan_.from_mix; ++c) {
+    kernels_.round_mix(mixes[c], plan_.columns, byte_rows[c]);
+  }
+}
+
 void RowStore::write_row(int y) const {
   const OutputPlan& output = plan_.output;
   const bool contiguous = output.step_x == 1;
@@ -66,12 +83,7 @@ void RowStore::write_row(int y) const {
     target[c] = address(output.origin + y * output.step_y + static_cast<int64_t>(c) * output.step_channel);
     byte_rows[c] = bytes && contiguous ? target[c] : scratch_.byte_row(c);
   }
-  if (plan_.from_mix) {
-    const std::array<int32_t*, 3> mixes{scratch_.mix_row(0), scratch_.mix_row(1), scratch_.mix_row(2)};
-    kernels_.color_mix(plan_.matrix, scratch_.component.data(), plan_.columns, mixes.data());
-  } else {
-    kernels_.color_u8(plan_.matrix, scratch_.component.data(), plan_.columns, streams(), byte_rows.data());
-  }
+  color(byte_rows.data());
   if (bytes && contiguous) {
     return;
   }

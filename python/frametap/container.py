@@ -249,6 +249,8 @@ def picture_format(
         transpose=orientation.transpose,
         flip_x=orientation.flip_x,
         flip_y=orientation.flip_y,
+        transfer=transfer_name(int(picture.color_trc)),
+        primaries=primaries_name(int(picture.color_primaries)),
     )
 
 

@@ -22,6 +22,8 @@ Rect = tuple[int, int, int, int]
 """x, y, width, height."""
 
 _MATRICES = ("bt601", "bt709", "bt2020nc", "smpte240m", "fcc", "rgb", "unspecified")
+_TRANSFERS = ("pq", "hlg")
+_HDR_PRIMARIES = ("bt2020", "display-p3", "bt709")
 _CHROMA_LOCATIONS = ("left", "center", "topleft", "top", "bottomleft", "bottom")
 
 
@@ -40,6 +42,8 @@ class PictureFormat:
         matrix: "bt601", "bt709", "bt2020nc", "smpte240m", "fcc", "rgb" or "unspecified".
         full_range: True for 0..255 (yuvj*, RGB); False when the stream does not say.
         chroma_location: "left", "center", "topleft", "top", "bottomleft" or "bottom".
+        transfer: "pq" or "hlg" for HDR; any other name is SDR.
+        primaries: "bt2020", "display-p3", "bt709", ...; read for HDR only.
 
     Example:
         >>> from frametap.transform import PictureFormat
@@ -57,6 +61,8 @@ class PictureFormat:
     transpose: bool = False
     flip_x: bool = False
     flip_y: bool = False
+    transfer: str = "unspecified"
+    primaries: str = "unspecified"
 
     def __post_init__(self) -> None:
         """Refuse sizes and names that no engine should pass on."""
@@ -68,6 +74,24 @@ class PictureFormat:
                 f"convert the video first, e.g. with ffmpeg -vf scale=out_color_matrix=bt709"
             )
         check_choice("chroma_location", self.chroma_location, _CHROMA_LOCATIONS)
+
+    def tone_source(self) -> tuple[str, str]:
+        """Return what ``ConvertParams`` calls tone_map and primaries for making SDR of this picture.
+
+        Raises:
+            UnsupportedError: HDR in primaries that have no conversion.
+        """
+        if self.transfer not in _TRANSFERS:
+            return "none", "bt2020"
+        primaries = (
+            "bt2020" if self.primaries == "unspecified" else self.primaries
+        )  # BT.2100 has no other
+        if primaries not in _HDR_PRIMARIES:
+            raise UnsupportedError(
+                f"tone mapping knows the primaries {', '.join(_HDR_PRIMARIES)}, not {primaries!r}; "
+                f"leave tone_map None, or convert the video first, e.g. with ffmpeg -vf zscale=p=2020"
+            )
+        return self.transfer, primaries
 
     @property
     def display_size(self) -> tuple[int, int]:
@@ -97,7 +121,7 @@ class ConvertParams:
     decoded orientation: the crop is resampled to the grid, the window is the part of it that is
     computed. It is then transposed and flipped, and put at ``offset`` of ``canvas``, whose
     remainder is ``fill`` (RGB). ``mean`` and ``std`` are in the order R, G, B whatever ``color``
-    is.
+    is. ``tone_map`` says what to make SDR of: "none", "pq" or "hlg", in ``primaries``.
     """
 
     pixel_format: str
@@ -122,6 +146,8 @@ class ConvertParams:
     dtype: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    tone_map: str = "none"
+    primaries: str = "bt2020"
 
     @property
     def out_shape(self) -> tuple[int, int, int]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from frametap.errors import UnsupportedError
 from frametap.geometry import (
     MAX_SIDE,
     Box,
@@ -111,11 +110,12 @@ class Transform:
         color: "rgb", "bgr" or "gray" (one channel).
         unspecified_matrix: colour matrix of a stream that names none: "bt601" (as FFmpeg) or
             "bt709".
-        tone_map: None: HDR values are passed on as they are. "sdr" is not available yet.
+        tone_map: None: HDR values are passed on as they are. "sdr": frames of PQ and HLG video are
+            mapped to BT.709 for a display of 100 cd/m2, by ITU-R BT.2390 (docs/pixels.md); SDR
+            video is not touched.
 
     Raises:
         ValueError: an argument makes no sense, alone or with another.
-        UnsupportedError: ``tone_map="sdr"``.
 
     Example:
         >>> from frametap.transform import CenterCrop, Letterbox, Transform
@@ -153,12 +153,7 @@ class Transform:
             raise ValueError(f"antialias must be True or False, got {self.antialias!r}")
         self._check_geometry()
         self._check_normalisation()
-        if self.tone_map == "sdr":
-            raise UnsupportedError(
-                'tone_map="sdr" is not available yet; leave it None, take a float dtype (which '
-                "keeps all 10 bits) and map the HDR values yourself"
-            )
-        if self.tone_map is not None:
+        if self.tone_map not in (None, "sdr"):
             raise ValueError(f'tone_map must be None or "sdr", got {self.tone_map!r}')
 
     def resolve(
@@ -193,11 +188,9 @@ class Transform:
         canvas, offset = self._place(window)
         mean, std = self._mean_std()
         return ConvertParams(
-            pixel_format=picture.pixel_format,
+            **self.color_params(picture),
             width=picture.width,
             height=picture.height,
-            matrix=self.unspecified_matrix if picture.matrix == "unspecified" else picture.matrix,
-            full_range=picture.full_range,
             chroma_location=picture.chroma_location,
             crop=picture.decoded_rect(crop, shown),
             grid=picture.decoded_size(grid),
@@ -216,6 +209,23 @@ class Transform:
             mean=mean,
             std=std,
         )
+
+    def color_params(self, picture: PictureFormat) -> dict[str, Any]:
+        """Return the part of `resolve` that says what the samples mean; the rest is geometry.
+
+        Raises:
+            UnsupportedError: `tone_map` is set, and the picture is HDR in primaries that have no conversion.
+        """
+        tone_map, primaries = picture.tone_source() if self.tone_map else ("none", "bt2020")
+        return {
+            "pixel_format": picture.pixel_format,
+            "full_range": picture.full_range,
+            "matrix": self.unspecified_matrix
+            if picture.matrix == "unspecified"
+            else picture.matrix,
+            "tone_map": tone_map,
+            "primaries": primaries,
+        }
 
     def out_shape(
         self, picture: PictureFormat, *, num_frames: int | None = None

@@ -113,17 +113,7 @@ class Destination:
             self.params = params
         if (picture.width, picture.height) == (self.params.width, self.params.height):
             # The same place in every picture, also where a random crop chose it.
-            matrix = (
-                self.transform.unspecified_matrix
-                if picture.matrix == "unspecified"
-                else picture.matrix
-            )
-            return replace(
-                self.params,
-                pixel_format=picture.pixel_format,
-                full_range=picture.full_range,
-                matrix=matrix,
-            )
+            return replace(self.params, **self.transform.color_params(picture))
         # The stream changes its size: the picture is resized to the shape of the others, as a player would.
         width, height = self.params.canvas
         return self._wish(replace(self.transform, size=(height, width), window=None), picture)
