@@ -1,4 +1,5 @@
-# Compiles kernels_cuda.cu to a fat binary and embeds it. Sets FRAMETAP_FATBIN_SOURCE.
+# Compiles kernels_cuda.cu to a fat binary and embeds it. Sets FRAMETAP_FATBIN_SOURCE, and FRAMETAP_CUDA_INCLUDE_DIR
+# (where cuda.h is) unless there is no nvcc.
 #
 # nvcc is the machine's own (CUDACXX, PATH, /usr/local/cuda) or else the one of the nvidia-cuda-nvcc wheel, which
 # build-system.requires puts into every Linux build. Without any, the extension is built without CUDA kernels, and says so.
@@ -40,6 +41,14 @@ if(NOT FRAMETAP_NVCC_FOUND)
   return()
 endif()
 message(STATUS "frametap: CUDA kernels by ${FRAMETAP_NVCC_FOUND}")
+get_filename_component(nvcc_folder "${FRAMETAP_NVCC_FOUND}" REALPATH)
+get_filename_component(nvcc_folder "${nvcc_folder}" DIRECTORY)
+execute_process(
+  COMMAND "${Python_EXECUTABLE}" -c
+          "import nvidia, pathlib; print(next(f.parent for p in nvidia.__path__ for f in pathlib.Path(p).glob('cu1*/include/cuda.h')))"
+  OUTPUT_VARIABLE wheel_include OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+find_path(FRAMETAP_CUDA_INCLUDE_DIR cuda.h HINTS "${nvcc_folder}/../include" "${wheel_include}" PATHS /usr/local/cuda/include
+          NO_DEFAULT_PATH NO_CACHE REQUIRED)
 
 set(FRAMETAP_CUDA_ARCHITECTURES 75 80 86 89 90 100 120 CACHE STRING "GPU architectures to compile machine code for")
 list(GET FRAMETAP_CUDA_ARCHITECTURES -1 newest)

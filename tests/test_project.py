@@ -29,7 +29,7 @@ CSRC = ROOT / "csrc"
 LAYERS = [
     {"errors"},
     {"info", "timeline", "geometry", "source", "remote"},
-    {"transform", "sampler", "sampler_models"},
+    {"transform", "sampler", "sampler_models", "output"},
     {"container"},
     {
         "index",
@@ -43,7 +43,7 @@ LAYERS = [
     },
     {"plan"},
     {"engines"},
-    {"batch", "many", "output", "reader"},
+    {"batch", "many", "reader"},
     {"__init__"},
     {"doctor", "demo", "integrations"},
     {"cli"},

@@ -10,5 +10,6 @@ void register_bitstream(pybind11::module_& m);
 void register_convert(pybind11::module_& m);
 void register_cuda(pybind11::module_& m);
 void register_dlpack(pybind11::module_& m);
+void register_nvdec(pybind11::module_& m);
 
 }  // namespace frametap

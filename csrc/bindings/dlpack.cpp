@@ -113,10 +113,61 @@ py::object export_dlpack(const py::object& owner, uintptr_t address, std::vector
                    : export_as<ManagedTensor>(owner, address, std::move(shape), type, where, read_only);
 }
 
+/// What a capsule says of its tensor. The capsule is not consumed: the tensor stays the producer's.
+struct View {
+  uintptr_t address = 0;
+  std::vector<int64_t> shape;
+  std::string dtype;
+  std::pair<int, int> device;
+  bool contiguous = true, read_only = false;
+};
+
+std::string name_of(dlpack::DataType type) {
+  const char* kind = type.code == dlpack::kUint     ? "uint"
+                     : type.code == dlpack::kFloat  ? "float"
+                     : type.code == dlpack::kBfloat ? "bfloat"
+                                                    : "other";
+  return kind + std::to_string(type.bits) + (type.lanes == 1 ? "" : "x" + std::to_string(type.lanes));
+}
+
+View view_of(const dlpack::Tensor& tensor, bool read_only) {
+  View view;
+  view.address = reinterpret_cast<uintptr_t>(tensor.data) + tensor.byte_offset;
+  view.shape.assign(tensor.shape, tensor.shape + tensor.ndim);
+  view.dtype = name_of(tensor.dtype);
+  view.device = {tensor.device.device_type, tensor.device.device_id};
+  view.read_only = read_only;
+  int64_t expected = 1;
+  for (int32_t i = tensor.ndim; i-- > 0 && tensor.strides != nullptr;) {
+    view.contiguous = view.contiguous && (tensor.shape[i] == 1 || tensor.strides[i] == expected);
+    expected *= tensor.shape[i];
+  }
+  return view;
+}
+
+View view_dlpack(const py::capsule& capsule) {
+  if (PyCapsule_IsValid(capsule.ptr(), Capsule<ManagedTensorVersioned>::kName) != 0) {
+    const auto* managed = static_cast<ManagedTensorVersioned*>(capsule.get_pointer());
+    return view_of(managed->dl_tensor, (managed->flags & dlpack::kFlagReadOnly) != 0);
+  }
+  check<ArgumentError>(PyCapsule_IsValid(capsule.ptr(), Capsule<ManagedTensor>::kName) != 0,
+                       "the capsule holds no DLPack tensor, or one that was taken already");
+  return view_of(static_cast<ManagedTensor*>(capsule.get_pointer())->dl_tensor, false);
+}
+
 }  // namespace
 
 void register_dlpack(py::module_& m) {
   using py::arg;
+  py::class_<View>(m, "DlpackView", "What a DLPack capsule says of its tensor.")
+      .def_readonly("address", &View::address)
+      .def_readonly("shape", &View::shape)
+      .def_readonly("dtype", &View::dtype)
+      .def_readonly("device", &View::device)
+      .def_readonly("contiguous", &View::contiguous)
+      .def_readonly("read_only", &View::read_only);
+  m.def("view_dlpack", &view_dlpack, arg("capsule"),
+        "Looks into a DLPack capsule without consuming it; valid as long as the capsule's producer keeps the tensor.");
   m.def("export_dlpack", &export_dlpack, arg("owner"), arg("address").noconvert(), arg("shape").noconvert(),
         arg("dtype"), arg("device").noconvert(), arg("versioned"), arg("read_only"),
         "Wraps C-contiguous memory that `owner` keeps alive in a DLPack capsule, without copying.\n\n"

@@ -8,4 +8,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   frametap::register_convert(m);
   frametap::register_cuda(m);
   frametap::register_dlpack(m);
+#if defined(FRAMETAP_NVDEC)
+  frametap::register_nvdec(m);
+#endif
 }

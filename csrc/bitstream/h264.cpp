@@ -4,6 +4,7 @@
 #include <optional>
 #include <string_view>
 
+#include "bitstream/configuration.h"
 #include "bitstream/packet_parser.h"
 #include "bitstream/parameter_sets.h"
 
@@ -168,13 +169,9 @@ void read_sei(Bytes nal, SeiFacts& facts) {
 class H264Parser final : public PacketParser {
  public:
   explicit H264Parser(Bytes extradata) {
-    if (extradata.size() >= 7 && extradata[0] == 1) {
-      read_avcc(extradata);
-    } else if (!extradata.empty()) {
-      std::vector<Bytes> units;
-      split_nal_units(extradata, 0, units);
-      for (const Bytes nal : units) read_parameter_set(nal);
-    }
+    const NalConfiguration configuration = read_h264_configuration(extradata);
+    length_size_ = configuration.length_size;
+    for (const Bytes nal : configuration.units) read_parameter_set(nal);
   }
 
   PictureInfo parse(Bytes packet) override;
@@ -183,7 +180,6 @@ class H264Parser final : public PacketParser {
   bool parameter_sets_changed() const override { return sps_.changed() || pps_.changed(); }
 
  private:
-  void read_avcc(Bytes extradata);  // ISO/IEC 14496-15 5.3.3.1
   void read_parameter_set(Bytes nal);
   std::optional<Slice> parse_slice(Bytes nal) const;
   std::int32_t picture_order(const Slice& slice, bool idr, bool reference);
@@ -203,21 +199,6 @@ class H264Parser final : public PacketParser {
   bool needs_first_packet_ = false;
   bool first_ = true;
 };
-
-void H264Parser::read_avcc(Bytes extradata) {
-  length_size_ = (extradata[4] & 3) + 1;
-  std::size_t at = 5;
-  for (int kind = 0; kind < 2 && at < extradata.size(); ++kind) {
-    int count = extradata[at++] & (kind == 0 ? 31 : 255);
-    for (; count > 0 && at + 2 <= extradata.size(); --count) {
-      const auto size = static_cast<std::size_t>(extradata[at] << 8 | extradata[at + 1]);
-      at += 2;
-      if (size > extradata.size() - at) return;
-      if (size > 0) read_parameter_set(extradata.subspan(at, size));
-      at += size;
-    }
-  }
-}
 
 void H264Parser::read_parameter_set(Bytes nal) {
   std::uint32_t id = 0;

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "bitstream/configuration.h"
 #include "bitstream/packet_parser.h"
 #include "bitstream/parameter_sets.h"
 
@@ -215,12 +216,10 @@ bool is_rasl(int type) { return type == kRaslN || type == kRaslR; }
 class HevcParser final : public PacketParser {
  public:
   explicit HevcParser(Bytes extradata) {
-    if (extradata.size() > 22 && (extradata[0] != 0 || extradata[1] != 0 || extradata[2] > 1)) {
-      read_hvcc(extradata);
-    } else if (!extradata.empty()) {
-      std::vector<Bytes> units;
-      split_nal_units(extradata, 0, units);
-      for (const Bytes nal : units) read_parameter_set(nal);
+    const NalConfiguration configuration = read_hevc_configuration(extradata);
+    length_size_ = configuration.length_size;
+    for (const Bytes nal : configuration.units) {
+      if (nal.size() > 2) read_parameter_set(nal);
     }
   }
 
@@ -229,7 +228,6 @@ class HevcParser final : public PacketParser {
   bool parameter_sets_changed() const override { return sps_.changed() || pps_.changed(); }
 
  private:
-  void read_hvcc(Bytes extradata);  // ISO/IEC 14496-15 8.3.3.1
   void read_parameter_set(Bytes nal);
   std::optional<Slice> parse_slice(Bytes nal, int type) const;
   std::int32_t picture_order(const Slice& slice, bool resets, bool anchor);
@@ -256,22 +254,6 @@ class HevcParser final : public PacketParser {
   bool skips_rasl_ = true;
   bool first_ = true;
 };
-
-void HevcParser::read_hvcc(Bytes extradata) {
-  length_size_ = (extradata[21] & 3) + 1;
-  std::size_t at = 23;
-  for (int arrays = extradata[22]; arrays > 0 && at + 3 <= extradata.size(); --arrays) {
-    int count = extradata[at + 1] << 8 | extradata[at + 2];
-    at += 3;
-    for (; count > 0 && at + 2 <= extradata.size(); --count) {
-      const auto size = static_cast<std::size_t>(extradata[at] << 8 | extradata[at + 1]);
-      at += 2;
-      if (size > extradata.size() - at) return;
-      if (size > 2) read_parameter_set(extradata.subspan(at, size));
-      at += size;
-    }
-  }
-}
 
 void HevcParser::read_parameter_set(Bytes nal) {
   std::uint32_t id = 0;

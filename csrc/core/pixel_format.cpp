@@ -11,8 +11,8 @@ namespace {
 using Name = std::string_view;
 using Bits = uint8_t;
 
-constexpr PixelFormat planar_yuv(Name name, Bits depth, Bits log2_width, Bits log2_height) {
-  return {name, PixelFamily::kYuv, depth, 0, log2_width, log2_height, {{0, 1, 0}, {1, 1, 0}, {2, 1, 0}}};
+constexpr PixelFormat planar_yuv(Name name, Bits depth, Bits log2_width, Bits log2_height, Bits shift = 0) {
+  return {name, PixelFamily::kYuv, depth, shift, log2_width, log2_height, {{0, 1, 0}, {1, 1, 0}, {2, 1, 0}}};
 }
 
 constexpr PixelFormat semi_planar(Name name, Bits depth, Bits shift, Bits log2_width, Bits log2_height, Bits u) {
@@ -71,6 +71,9 @@ constexpr PixelFormat kFormats[] = {
     planar_yuv("yuv444p12le", 12, 0, 0),
     planar_yuv("yuv444p14le", 14, 0, 0),
     planar_yuv("yuv444p16le", 16, 0, 0),
+    // the value in the high bits, as NVDEC puts out 4:4:4
+    planar_yuv("yuv444p10msble", 10, 0, 0, 6),
+    planar_yuv("yuv444p12msble", 12, 0, 0, 4),
     planar_yuv("yuva420p9le", 9, 1, 1),
     planar_yuv("yuva420p10le", 10, 1, 1),
     planar_yuv("yuva420p16le", 16, 1, 1),

@@ -2,9 +2,10 @@
 Native core of frametap: pixel conversion, DLPack export, the CUDA kernels as bytes.
 """
 from __future__ import annotations
+import collections.abc
 import typing
 import typing_extensions
-__all__: list[str] = ['Converter', 'CudaTables', 'IRREGULAR', 'PARSED', 'PacketParser', 'REFERENCE', 'REFS_KNOWN', 'RESET', 'SHOWN', 'START', 'UNKNOWN_ORDER', 'cpu_isa', 'cpu_isas', 'cuda_fatbin', 'export_dlpack', 'pixel_formats']
+__all__: list[str] = ['Converter', 'CudaConverter', 'CudaDevice', 'CudaStream', 'CudaTables', 'DeviceMemory', 'DlpackView', 'IRREGULAR', 'NvdecSession', 'PARSED', 'PacketParser', 'PlaneUploader', 'REFERENCE', 'REFS_KNOWN', 'RESET', 'SHOWN', 'START', 'SurfaceFormat', 'UNKNOWN_ORDER', 'cpu_isa', 'cpu_isas', 'cuda_fatbin', 'export_dlpack', 'pixel_formats', 'view_dlpack']
 class PacketParser:
     """
     Reads the headers of a stream's packets, in decode order; decodes nothing.
@@ -87,6 +88,209 @@ class CudaTables:
         """
         Threads of a block of either kernel: (x, y, z).
         """
+class DlpackView:
+    """
+    What a DLPack capsule says of its tensor.
+    """
+    @property
+    def address(self) -> int:
+        ...
+    @property
+    def contiguous(self) -> bool:
+        ...
+    @property
+    def device(self) -> tuple[int, int]:
+        ...
+    @property
+    def dtype(self) -> str:
+        ...
+    @property
+    def read_only(self) -> bool:
+        ...
+    @property
+    def shape(self) -> list[int]:
+        ...
+class CudaDevice:
+    """
+    One GPU: its primary context and conversion kernels.
+    """
+    @staticmethod
+    def count() -> int:
+        """
+        How many GPUs the driver shows; DeviceError without a driver.
+        """
+    @staticmethod
+    def get(ordinal: typing.SupportsInt | typing.SupportsIndex) -> CudaDevice:
+        """
+        The device of an ordinal, shared by all who ask. DeviceError says why it cannot be used.
+        """
+    @staticmethod
+    def shutdown() -> None:
+        """
+        Destroys idle decoders; for the end of the process.
+        """
+    def caps(self, codec: str, chroma: typing.SupportsInt | typing.SupportsIndex, bit_depth: typing.SupportsInt | typing.SupportsIndex) -> dict[str, typing.Any]:
+        """
+        What NVDEC decodes. codec: FFmpeg's name. chroma: 0 gray, 1 4:2:0, 2 4:2:2, 3 4:4:4.
+        """
+    def copy(self, to: typing.SupportsInt | typing.SupportsIndex, source: typing.SupportsInt | typing.SupportsIndex, bytes: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Copies between device addresses in the order of a stream.
+        """
+    def order(self, earlier: typing.SupportsInt | typing.SupportsIndex, later: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        What stream `later` is given from now on waits for all that `earlier` was given so far.
+        """
+    def upload(self, to: typing.SupportsInt | typing.SupportsIndex, source: typing_extensions.Buffer, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Copies host bytes to a device address in the order of a stream.
+        """
+    @property
+    def name(self) -> str:
+        """
+        As the driver calls it.
+        """
+    @property
+    def ordinal(self) -> int:
+        """
+        Its number among those the driver shows.
+        """
+class DeviceMemory:
+    """
+    Memory of the driver's stream-ordered pool.
+    """
+    def __init__(self, device: CudaDevice, bytes: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def free_on(self, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Gives it back in the order of another stream, which was made to wait for its allocation.
+        """
+    def shared_with_other_streams(self) -> None:
+        """
+        Other streams may still read it when it is let go: wait for them then.
+        """
+    @property
+    def address(self) -> int:
+        """
+        Device address.
+        """
+class CudaConverter:
+    """
+    What Converter is, on a GPU.
+    """
+    def __init__(self, device: CudaDevice, tables: CudaTables) -> None:
+        ...
+class CudaStream:
+    """
+    A stream that does not wait for the legacy default stream.
+    """
+    def __init__(self, device: CudaDevice) -> None:
+        ...
+    @property
+    def handle(self) -> int:
+        """
+        CUstream.
+        """
+class SurfaceFormat:
+    """
+    What the pictures of a sequence are, as the stream's headers say.
+    """
+    @property
+    def full_range(self) -> bool:
+        ...
+    @property
+    def height(self) -> int:
+        ...
+    @property
+    def matrix_coefficients(self) -> int:
+        ...
+    @property
+    def pixel_format(self) -> str:
+        ...
+    @property
+    def width(self) -> int:
+        ...
+class NvdecSession:
+    """
+    Decodes runs of a stream with NVDEC and converts the wanted pictures.
+    """
+    def __init__(self, device: CudaDevice, codec: str, extradata: bytes) -> None:
+        ...
+    def abandon(self) -> None:
+        """
+        Ends a run without draining.
+        """
+    def begin(self, on_format: collections.abc.Callable[[SurfaceFormat], None]) -> None:
+        """
+        Starts a run. on_format(SurfaceFormat) is called when a sequence begins; slots are asked for from then on.
+        """
+    def feed(self, packets: collections.abc.Sequence[tuple[typing_extensions.Buffer, typing.SupportsInt | typing.SupportsIndex]]) -> None:
+        """
+        Feeds (packet, timestamp) pairs; timestamps rise in display order.
+        """
+    def finish(self) -> None:
+        """
+        Drains. The run is over.
+        """
+    def order_after(self, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        What the stream is given from now on comes after what it did so far.
+        """
+    def order_before(self, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        What it does from now on comes after what the stream was given so far.
+        """
+    def take_converted(self) -> list[int]:
+        """
+        Timestamps of the pictures converted since the last call.
+        """
+    def want(self, timestamp: typing.SupportsInt | typing.SupportsIndex, converter: CudaConverter, out: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Asks for the picture with this timestamp.
+        """
+    @property
+    def damaged(self) -> bool:
+        """
+        Whether NVDEC reported an error in the run.
+        """
+    @property
+    def decoded(self) -> int:
+        """
+        Pictures decoded so far.
+        """
+    @property
+    def mapped(self) -> int:
+        """
+        Pictures mapped so far.
+        """
+class PlaneUploader:
+    """
+    Converts pictures in host memory on a GPU.
+    """
+    def __init__(self, device: CudaDevice) -> None:
+        ...
+    def convert(self, converter: CudaConverter, planes: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], out: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        planes: (address, pitch, bytes of a row, rows) of each. out: device address of one slot.
+        """
+    def order_after(self, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        What the stream is given from now on comes after what it did so far.
+        """
+    def order_before(self, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        What it does from now on comes after what the stream was given so far.
+        """
+    @property
+    def staging_bytes(self) -> int:
+        """
+        Page-locked bytes in use.
+        """
+    @property
+    def uploaded_bytes(self) -> int:
+        """
+        Bytes copied to the GPU so far.
+        """
 def cpu_isa() -> str:
     """
     Instruction set new converters use: the fastest this CPU has, or what FRAMETAP_CPU names.
@@ -110,6 +314,10 @@ def export_dlpack(owner: typing.Any, address: int, shape: list[int], dtype: str,
 def pixel_formats() -> list[str]:
     """
     FFmpeg names of every pixel format Converter accepts.
+    """
+def view_dlpack(capsule: typing_extensions.CapsuleType) -> DlpackView:
+    """
+    Looks into a DLPack capsule without consuming it; valid as long as the capsule's producer keeps the tensor.
     """
 IRREGULAR: int = 32
 PARSED: int = 1

@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 
 from frametap._core import export_dlpack
 from frametap.engines.base import Report
+from frametap.engines.device_array import Array, DeviceArray, stream_handle
 from frametap.errors import FrametapError, UnsupportedError
 
 _DLPACK_CPU = (1, 0)
+_DLPACK_CUDA = 2
+# The consumer takes care of the order itself.
+_DLPACK_NO_SYNC = -1
 
 
 class _Tensor:
     """One block of memory and the protocols that hand it out. bfloat16 is kept as uint16, since numpy has no such type."""
 
-    _data: NDArray[np.generic]
+    _data: Array
     dtype: str
 
     @property
@@ -29,8 +33,8 @@ class _Tensor:
 
     @property
     def device(self) -> str:
-        """Where the memory is: "cpu"."""
-        return "cpu"
+        """Where the memory is: "cpu" or "cuda:N"."""
+        return f"cuda:{self._data.device.ordinal}" if isinstance(self._data, DeviceArray) else "cpu"
 
     @property
     def nbytes(self) -> int:
@@ -38,7 +42,8 @@ class _Tensor:
         return self._data.nbytes
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return _DLPACK_CPU
+        data = self._data
+        return (_DLPACK_CUDA, data.device.ordinal) if isinstance(data, DeviceArray) else _DLPACK_CPU
 
     def __dlpack__(
         self,
@@ -50,22 +55,48 @@ class _Tensor:
     ) -> Any:
         """Export without copying (DLPack 1.x when the consumer asks for it, else the unversioned struct).
 
+        On CUDA, `stream` is the consumer's stream as DLPack writes it (1: the legacy default one, also meant by None; -1: do not
+        synchronise); what it is given after this call waits for the batch.
+
         Raises:
             BufferError: a copy or another device is asked for.
         """
-        if stream is not None:
-            raise BufferError("a batch in host memory has no stream; call __dlpack__ without one")
+        data, device = self._data, self.__dlpack_device__()
         if copy:
             raise BufferError(
                 "__dlpack__ hands out the memory itself; copy it on the receiving side"
             )
-        if dl_device is not None and tuple(dl_device) != _DLPACK_CPU:
-            raise BufferError(f"the batch is in host memory, not on DLPack device {dl_device}")
+        if dl_device is not None and tuple(dl_device) != device:
+            raise BufferError(f"the batch is on {self.device}, not on DLPack device {dl_device}")
         versioned = max_version is not None and max_version[0] >= 1
+        if isinstance(data, DeviceArray):
+            if stream != _DLPACK_NO_SYNC:
+                data.share_with(stream_handle(stream))
+            address, owner = data.address, data.owner
+        else:
+            if stream is not None:
+                raise BufferError(
+                    "a batch in host memory has no stream; call __dlpack__ without one"
+                )
+            address, owner = data.ctypes.data, data
+        return export_dlpack(owner, address, list(data.shape), self.dtype, device, versioned, False)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The CUDA array interface, version 3, of a batch on CUDA; bfloat16 has no place in it."""
         data = self._data
-        return export_dlpack(
-            data, data.ctypes.data, list(data.shape), self.dtype, _DLPACK_CPU, versioned, False
-        )
+        if not isinstance(data, DeviceArray) or self.dtype == "bfloat16":
+            raise AttributeError(
+                f"a {self.dtype} batch on {self.device} has no CUDA array interface"
+            )
+        data.expect_other_readers()  # whoever takes it may read on a stream of its own
+        return {
+            "shape": data.shape,
+            "typestr": data.dtype.str,
+            "data": (data.address, False),
+            "version": 3,
+            "stream": data.stream or 1,  # 1 is how the interface writes the legacy default stream
+        }
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         array = self.numpy()
@@ -79,8 +110,12 @@ class _Tensor:
         """Return the values as a numpy array over the same memory.
 
         Raises:
-            UnsupportedError: for bfloat16, which numpy does not have; use `.torch()` or DLPack.
+            UnsupportedError: for bfloat16, which numpy does not have, and for a batch on a GPU; use `.torch()` or DLPack.
         """
+        if isinstance(self._data, DeviceArray):
+            raise UnsupportedError(
+                f'the batch is on {self.device}: .torch().cpu().numpy() or .cupy().get() copies it, device="cpu" avoids it'
+            )
         if self.dtype == "bfloat16":
             raise UnsupportedError(
                 'numpy has no bfloat16: use .torch() or DLPack, or Transform(dtype="float32")'
@@ -92,6 +127,12 @@ class _Tensor:
         import torch
 
         return torch.from_dlpack(self)
+
+    def cupy(self) -> Any:
+        """Return the values of a batch on CUDA as a cupy array over the same memory (cupy must be installed)."""
+        import cupy
+
+        return cupy.from_dlpack(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +146,7 @@ class Frame(_Tensor):
         dtype: "uint8", "float16", "bfloat16" or "float32".
     """
 
-    _data: NDArray[np.generic]
+    _data: Array
     dtype: str
     index: int
     pts_seconds: float
@@ -138,7 +179,7 @@ class FrameBatch(_Tensor):
         ((8, 3, 224, 224), 'uint8')
     """
 
-    _data: NDArray[np.generic]
+    _data: Array
     dtype: str
     indices: NDArray[np.int64]
     pts_seconds: NDArray[np.float64]

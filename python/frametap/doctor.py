@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 import av
 
 from frametap import _core
+from frametap.engines.select import cuda_problem
 
 # Codec name -> decoders in the order FFmpeg would pick them; the first that this build has is the one in use.
 _DECODERS = {
@@ -57,6 +59,7 @@ class CudaState:
         driver: CUDA version of the driver ("13.0"), or None when there is no working libcuda.so.1.
         devices: one line per GPU, "NVIDIA H100 80GB HBM3, compute capability 9.0".
         nvdec: whether libnvcuvid.so.1, the decoder part of the driver, can be loaded.
+        nvdec_codecs: one line per codec that NVDEC of the first GPU decodes.
         kernel_bytes: size of the conversion kernels built into this frametap; 0 when it was built without nvcc.
         usable: whether `device="cuda"` works.
         why: what is missing and what to do about it; empty when usable.
@@ -65,6 +68,7 @@ class CudaState:
     driver: str | None
     devices: tuple[str, ...]
     nvdec: bool
+    nvdec_codecs: tuple[str, ...]
     kernel_bytes: int
     usable: bool
     why: str
@@ -127,9 +131,29 @@ def cuda_state() -> CudaState:
             "the driver is there but libnvcuvid.so.1 is not; in a container set "
             "NVIDIA_DRIVER_CAPABILITIES=compute,video,utility"
         )
-    if not problem:
-        problem = 'this version of frametap has no NVDEC engine yet; use device="cpu"'
-    return CudaState(driver, devices, nvdec, kernel_bytes, usable=False, why=problem)
+    problem = problem or cuda_problem()
+    codecs = () if problem else tuple(_nvdec_codecs())
+    return CudaState(driver, devices, nvdec, codecs, kernel_bytes, usable=not problem, why=problem)
+
+
+def _nvdec_codecs() -> Iterator[str]:
+    """Yield a line for each codec that NVDEC of the first GPU decodes: bits, largest size, engines."""
+    from frametap.engines.nvdec import nvdec_caps
+
+    cuda = _core.CudaDevice.get(0)
+    for codec in ("h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg4"):
+        found = {
+            f"{bits}-bit {name}": caps
+            for chroma, name in ((1, "4:2:0"), (2, "4:2:2"), (3, "4:4:4"))
+            for bits in (8, 10, 12)
+            if (caps := nvdec_caps(cuda, codec, chroma, bits))["supported"]
+        }
+        if found:
+            caps = next(iter(found.values()))
+            width, height = caps["max_size"]
+            yield (
+                f"{codec}: {', '.join(found)}, up to {width}x{height}, {caps['engines']} engine(s)"
+            )
 
 
 def _load(name: str) -> ctypes.CDLL | None:

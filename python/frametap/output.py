@@ -41,15 +41,30 @@ def adopt(out: Any, shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
         ValueError: another shape, dtype or device, read-only, or not contiguous.
     """
     array, found = _view(out)
-    if found != dtype or array.shape != tuple(shape):
+    check_fit(array.shape, found, array.flags.c_contiguous, shape, dtype)
+    return array
+
+
+def check_fit(
+    found_shape: tuple[int, ...],
+    found_dtype: str,
+    contiguous: bool,
+    shape: tuple[int, ...],
+    dtype: str,
+) -> None:
+    """Refuse a caller's tensor that a batch does not fit in exactly.
+
+    Raises:
+        ValueError: another shape or dtype, or not contiguous.
+    """
+    if found_dtype != dtype or found_shape != tuple(shape):
         raise ValueError(
-            f"out has shape {array.shape} and dtype {found}, the batch needs {tuple(shape)} and {dtype}"
+            f"out has shape {found_shape} and dtype {found_dtype}, the batch needs {tuple(shape)} and {dtype}"
         )
-    if not array.flags.c_contiguous:
+    if not contiguous:
         raise ValueError(
             "out is not contiguous; pass a tensor whose last dimension varies fastest, without gaps"
         )
-    return array
 
 
 def _view(out: Any) -> tuple[NDArray[np.generic], str]:

@@ -12,7 +12,6 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from frametap import output
 from frametap.batch import Frame, FrameBatch
 from frametap.container import Container, video_info
 from frametap.engines.base import Destination, Engine, OnError, Report
@@ -38,11 +37,13 @@ class VideoReader:
 
     Args:
         source: path, URL (with the extra `remote`), bytes, or seekable binary file object (which must stay open).
-        device: "cpu" or "auto"; "cuda" is not there yet.
+        device: "cpu", "cuda", "cuda:1", or "auto": the first GPU where CUDA works, else the CPU.
         transform: what to make of the pictures.
         index: a `FrameIndex` of this very source, or the path of a saved one; built on first use when None.
         threads: cores to use; default: all this process may use, one inside a DataLoader worker.
-        engine: force an engine by name.
+        engine: force an engine by name: "cpu", "nvdec" or "hybrid" (decode on the CPU, convert on the GPU).
+        stream: the CUDA stream in whose order batches are complete: a handle, or a stream object of torch, cupy or
+            cuda.core. Default: the legacy default stream.
 
     Raises:
         SourceError: it cannot be opened, or the index is of another file.
@@ -66,8 +67,13 @@ class VideoReader:
         index: FrameIndex | str | os.PathLike[str] | None = None,
         threads: int | None = None,
         engine: str | None = None,
+        stream: Any = None,
     ) -> None:
-        check_device(device, engine)
+        chosen = check_device(device, engine)
+        if stream is not None and chosen == "cpu":
+            raise ValueError(
+                "stream is for CUDA devices; a batch on the CPU is complete when sample returns"
+            )
         self.source = Source.of(source)
         self.transform = check_transform(transform)
         if threads is not None:
@@ -80,7 +86,9 @@ class VideoReader:
             self.index = index if isinstance(index, FrameIndex) else FrameIndex.load(index)
             self.index.check(self.source)
         self._index_milliseconds = (time.perf_counter() - started) * 1e3
-        self._engine: Engine | None = create_engine(self.source, device, engine, threads, container)
+        self._engine: Engine | None = create_engine(
+            self.source, device, engine, threads, container, stream
+        )
         self._info: VideoInfo | None = None
 
     def __enter__(self) -> VideoReader:
@@ -232,10 +240,7 @@ class VideoReader:
     def _stream(self, plan: Plan, size: int, on_error: OnError) -> Iterator[FrameBatch]:
         engine = self._open_engine()
         batches = (
-            (
-                self._destination(plan.frames[i : i + size], output.allocate),
-                Report(engine.name, engine.why),
-            )
+            (self._destination(plan.frames[i : i + size]), Report(engine.name, engine.why))
             for i in range(0, len(plan.frames), size)
         )
         started = time.perf_counter()
@@ -251,11 +256,7 @@ class VideoReader:
         report = Report(engine.name, engine.why, skipped=len(plan.index.packet_pts) - plan.packets)
         report.milliseconds["index"] = self._index_milliseconds
         started = time.perf_counter()
-
-        def allocate(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
-            return output.allocate(shape, dtype) if out is None else output.adopt(out, shape, dtype)
-
-        destination = self._destination(plan.frames, allocate)
+        destination = self._destination(plan.frames, out)
         if len(plan.frames) == 0:
             destination.converter(self._nominal_format())
         self.source.prefetch(plan.byte_ranges())
@@ -263,9 +264,9 @@ class VideoReader:
         report.milliseconds["total"] = (time.perf_counter() - started) * 1e3
         return self._batch(destination, report, on_error)
 
-    def _destination(self, frames: NDArray[np.int64], allocate: Any) -> Destination:
+    def _destination(self, frames: NDArray[np.int64], out: Any = None) -> Destination:
         size = (self.index.width, self.index.height)
-        return Destination(frames, size, self.transform, allocate)
+        return Destination(frames, size, self.transform, self._open_engine().target, out)
 
     def _batch(self, destination: Destination, report: Report, on_error: OnError) -> FrameBatch:
         if destination.data is None and on_error != "raise":
@@ -341,10 +342,17 @@ def open(  # noqa: A001 - the name users expect, as in PyAV and gzip
     index: FrameIndex | str | os.PathLike[str] | None = None,
     threads: int | None = None,
     engine: str | None = None,
+    stream: Any = None,
 ) -> VideoReader:
     """Open a video for reading; see `VideoReader` for arguments, errors and an example."""
     return VideoReader(
-        source, device=device, transform=transform, index=index, threads=threads, engine=engine
+        source,
+        device=device,
+        transform=transform,
+        index=index,
+        threads=threads,
+        engine=engine,
+        stream=stream,
     )
 
 
@@ -388,8 +396,8 @@ def sample(
         source: path, URL (with the extra `remote`), bytes, or seekable binary file object.
         sampler: which frames.
         transform: what to make of them.
-        device: "cpu" or "auto".
-        stream: the CUDA stream to work on; only with a CUDA device.
+        device: "cpu", "cuda", "cuda:1", or "auto": the first GPU where CUDA works, else the CPU.
+        stream: the CUDA stream in whose order the batch is complete, see `VideoReader`; only with a CUDA device.
         out: a tensor of exactly the batch's shape and dtype to write into.
         threads: cores to use; default: all this process may use.
         engine: force an engine by name.
@@ -413,12 +421,13 @@ def sample(
         (3, 336, 336)
     """
     check_on_error(on_error)
-    check_device(device, engine)
-    if stream is not None:
-        raise ValueError(
-            "stream is for CUDA devices; a batch on the CPU is complete when sample returns"
-        )
     with VideoReader(
-        source, device=device, transform=transform, index=index, threads=threads, engine=engine
+        source,
+        device=device,
+        transform=transform,
+        index=index,
+        threads=threads,
+        engine=engine,
+        stream=stream,
     ) as video:
         return video.sample(sampler, out=out, on_error=on_error, snap_seconds=snap_seconds)

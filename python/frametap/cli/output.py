@@ -194,6 +194,8 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
     )
     table.add_row("CUDA", f"{_mark(cuda.driver is not None)} driver {cuda.driver or 'not found'}")
     table.add_row("", f"{_mark(cuda.nvdec)} NVDEC library {'found' if cuda.nvdec else 'not found'}")
+    for codec in cuda.nvdec_codecs:
+        table.add_row("", f"  {codec}")
     table.add_row("", f"{_mark(cuda.kernel_bytes > 0)} conversion kernels {kernels}")
     for device in cuda.devices:
         table.add_row("", f"{_mark(True)} {device}")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from frametap import output
 from frametap._core import Converter
 from frametap.errors import DecodeError
 from frametap.geometry import ConvertParams, PictureFormat
@@ -58,6 +59,42 @@ class Report:
             self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + spent
 
 
+class Target(Protocol):
+    """The memory that an engine writes batches to, and what converts pictures into it."""
+
+    device: str
+
+    def allocate(self, shape: tuple[int, ...], dtype: str, out: Any) -> Any:
+        """Return an array of this shape in that memory: the caller's `out` if it is not None, after checking that it fits."""
+        ...
+
+    def converter(self, params: ConvertParams) -> Any:
+        """Return the converter of these numbers."""
+        ...
+
+    def address(self, array: Any) -> int:
+        """Return where an array begins."""
+        ...
+
+
+class HostTarget:
+    """Batches in host memory."""
+
+    device = "cpu"
+
+    def allocate(self, shape: tuple[int, ...], dtype: str, out: Any) -> NDArray[np.generic]:
+        """Return fresh memory, or the caller's."""
+        return output.allocate(shape, dtype) if out is None else output.adopt(out, shape, dtype)
+
+    def converter(self, params: ConvertParams) -> Converter:
+        """Return the CPU converter."""
+        return _converter(params)
+
+    def address(self, array: NDArray[np.generic]) -> int:
+        """Return the address of the first element."""
+        return int(array.ctypes.data)
+
+
 class Destination:
     """The slots that a batch's frames are converted into; made when the first picture tells their shape.
 
@@ -68,7 +105,8 @@ class Destination:
         nominal_size: (width, height) of the video's pictures by its headers: the shape of a batch follows from it, whichever
             picture comes first, and pictures of another size are resized to fit.
         transform: what to make of the pictures.
-        allocate: gives the memory for (N, *shape) values.
+        target: the memory they are in.
+        out: the caller's tensor to use as that memory.
     """
 
     def __init__(
@@ -76,30 +114,37 @@ class Destination:
         frames: NDArray[np.int64],
         nominal_size: tuple[int, int],
         transform: Transform,
-        allocate: Callable[[tuple[int, ...], str], NDArray[np.generic]],
+        target: Target,
+        out: Any = None,
     ) -> None:
         self.frames = frames
         self.nominal_size = nominal_size
         self.transform = transform
         self.lock = threading.Lock()
-        self.data: NDArray[np.generic] | None = None
+        self.data: Any = None  # an array of the target
         self.params: ConvertParams | None = None
         self.failures: dict[int, DecodeError] = {}
-        self._allocate = allocate
+        self._target, self._out = target, out
         self._rng = np.random.default_rng()
-        self._converters: dict[PictureFormat, Converter] = {}
+        self._converters: dict[PictureFormat, Any] = {}
         unique, first = np.unique(frames, return_index=True)
         self._slot = dict(zip(unique.tolist(), first.tolist(), strict=True))
         self._filled = np.zeros(len(frames), dtype=bool)
 
-    def converter(self, picture: PictureFormat) -> Converter:
+    def slot(self, frame: int, picture: PictureFormat) -> tuple[Any, int]:
+        """Return what converts a picture of this format, and the address that it is to write a wanted frame to."""
+        converter = self.converter(picture)
+        stride = self.data.nbytes // len(self.data)
+        return converter, self._target.address(self.data) + self._slot[frame] * stride
+
+    def converter(self, picture: PictureFormat) -> Any:
         """Return the converter for pictures of this format, all of which fill slots of one shape."""
         converter = self._converters.get(picture)
         if converter is not None:
             return converter
         with self.lock:
             if picture not in self._converters:
-                self._converters[picture] = _converter(self._resolve(picture))
+                self._converters[picture] = self._target.converter(self._resolve(picture))
             return self._converters[picture]
 
     def _resolve(self, picture: PictureFormat) -> ConvertParams:
@@ -109,7 +154,8 @@ class Destination:
             )
             params = self._wish(self.transform, replace(picture, width=width, height=height))
             # The memory first: where it is refused, no other thread must find a shape without slots.
-            self.data = self._allocate((len(self.frames), *params.out_shape), params.dtype)
+            shape = (len(self.frames), *params.out_shape)
+            self.data = self._target.allocate(shape, params.dtype, self._out)
             self.params = params
         if (picture.width, picture.height) == (self.params.width, self.params.height):
             # The same place in every picture, also where a random crop chose it.
@@ -120,11 +166,6 @@ class Destination:
 
     def _wish(self, transform: Transform, picture: PictureFormat) -> ConvertParams:
         return transform.resolve(picture, rng=self._rng, num_frames=len(self.frames))
-
-    def address(self, frame: int) -> int:
-        """Return where the slot of a wanted frame lies in memory."""
-        assert self.data is not None
-        return int(self.data.ctypes.data + self._slot[frame] * self.data.strides[0])
 
     def done(self, frame: int) -> None:
         """Note that the slot of a frame is filled."""
@@ -148,14 +189,14 @@ class Destination:
             return np.ones(0, dtype=bool)
         first = np.array([self._slot[frame] for frame in self.frames.tolist()], dtype=np.int64)
         copies = np.flatnonzero(first != np.arange(len(first)))
-        self.data[copies] = self.data[first[copies]]
+        if len(copies):
+            self.data[copies] = self.data[first[copies]]
         ok: NDArray[np.bool_] = self._filled[first]
         if on_error in ("repeat", "black"):
             self._fill_failed(ok, on_error)
         return ok
 
     def _fill_failed(self, ok: NDArray[np.bool_], on_error: OnError) -> None:
-        assert self.data is not None
         good = np.flatnonzero(ok)
         for slot in np.flatnonzero(~ok):
             if on_error == "black" or not len(good):
@@ -172,7 +213,7 @@ class Destination:
             self.params, pixel_format="gray", width=1, height=1, full_range=True, crop=(0, 0, 1, 1), grid=(width, height),
             window=(0, 0, width, height), transpose=False, flip_x=False, flip_y=False, offset=(0, 0),
         )  # fmt: skip
-        slot = np.empty(self.data.shape[1:], self.data.dtype)  # type: ignore[union-attr]
+        slot = np.empty(self.data.shape[1:], self.data.dtype)
         pixel = np.zeros(1, dtype=np.uint8)
         _converter(black).convert([(pixel.ctypes.data, 1)], slot.ctypes.data)
         return slot
@@ -184,11 +225,34 @@ def _converter(params: ConvertParams) -> Converter:
     return Converter(**asdict(params))
 
 
+class Slots(Protocol):
+    """Where an engine puts wanted frames: one destination, or several that follow on each other."""
+
+    lock: threading.Lock
+
+    def slot(self, frame: int, picture: PictureFormat) -> tuple[Any, int]:
+        """Return the converter of such pictures and the address that the frame goes to."""
+        ...
+
+    def done(self, frame: int) -> None:
+        """Note that the slot of a frame is filled."""
+        ...
+
+    def fail(self, frames: Iterable[int], error: DecodeError) -> None:
+        """Note that frames could not be decoded."""
+        ...
+
+
 class Engine(Protocol):
     """One way of decoding a source on one device."""
 
     name: str
     why: str
+
+    @property
+    def target(self) -> Target:
+        """The memory it writes to."""
+        ...
 
     def run(self, plan: Plan, destination: Destination, report: Report) -> None:
         """Decode the plan's runs and fill the destination's slots; failures go to `destination.fail`."""

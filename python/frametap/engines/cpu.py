@@ -12,7 +12,7 @@ from itertools import islice
 from av.video.frame import VideoFrame
 
 from frametap.container import Container
-from frametap.engines.base import Destination, Report
+from frametap.engines.base import Destination, HostTarget, Report, Slots, Target
 from frametap.engines.run_decoder import RunDecoder
 from frametap.errors import DecodeError
 from frametap.index import FrameIndex
@@ -39,6 +39,7 @@ class CpuEngine:
         self, source: Source, threads: int, why: str, container: Container | None = None
     ) -> None:
         self.source, self.threads, self.why = source, threads, why
+        self.target: Target = HostTarget()
         self._spare = container
         self._idle: dict[int, list[RunDecoder]] = {}
         self._lock = threading.Lock()
@@ -64,7 +65,10 @@ class CpuEngine:
             if idle:
                 return idle.pop()
             spare, self._spare = self._spare, None
-        return RunDecoder(self.source, threads, spare)
+        return self._new_decoder(threads, spare)
+
+    def _new_decoder(self, threads: int, container: Container | None) -> RunDecoder:
+        return RunDecoder(self.source, threads, container)
 
     def _give_back(self, decoder: RunDecoder) -> None:
         with self._lock:
@@ -73,12 +77,10 @@ class CpuEngine:
     def run(self, plan: Plan, destination: Destination, report: Report) -> None:
         """Decode the runs in parallel, longest first; few runs share the cores by frame threading."""
         runs = deque(sorted(plan.runs, key=len, reverse=True))
-        workers = min(self.threads, len(runs))
-        if workers == 0:
+        if not runs:
             return
-        per_decoder = (
-            max(1, self.threads // workers) if len(runs[0]) >= _MIN_PACKETS_FOR_FRAME_THREADS else 1
-        )
+        workers = self._workers(len(runs))
+        per_decoder = self._threads_per_decoder(workers, runs[0])
         if workers == 1:
             self._work(plan.index, runs, per_decoder, destination, report)
             return
@@ -99,6 +101,14 @@ class CpuEngine:
         if errors:
             raise errors[0]
 
+    def _workers(self, runs: int) -> int:
+        return min(self.threads, runs)
+
+    def _threads_per_decoder(self, workers: int, longest: Run) -> int:
+        return (
+            max(1, self.threads // workers) if len(longest) >= _MIN_PACKETS_FOR_FRAME_THREADS else 1
+        )
+
     def _work(
         self,
         index: FrameIndex,
@@ -115,20 +125,30 @@ class CpuEngine:
                     run = runs.popleft()
                 except IndexError:
                     break
-                self._fill(decoder, decoder.decode(run, index), destination, report)
-                left, failure = decoder.missing(run)
-                if left:
-                    destination.fail(left, failure)
+                self._decode_run(decoder, run, index, destination, report)
         except BaseException:
             decoder.close()
             raise
         self._give_back(decoder)
 
+    def _decode_run(
+        self,
+        decoder: RunDecoder,
+        run: Run,
+        index: FrameIndex,
+        slots: Slots,
+        report: Report,
+    ) -> None:
+        self._fill(decoder, decoder.decode(run, index), slots, report)
+        left, failure = decoder.missing(run)
+        if left:
+            slots.fail(left, failure)
+
     @staticmethod
     def _fill(
         decoder: RunDecoder,
         pictures: Iterator[tuple[int, VideoFrame | DecodeError]],
-        destination: Destination,
+        destination: Slots,
         report: Report,
     ) -> None:
         """Convert pictures into their slots, and add what it took to the report."""
@@ -148,6 +168,7 @@ class CpuEngine:
             mark = clock()
             convert_seconds += mark - now
         decode_seconds += clock() - mark
+        decoder.settle(report)
         with destination.lock:
             report.add(
                 decoded=decoder.decoded - decoded,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import av.error
 import numpy as np
@@ -12,8 +13,9 @@ from av.video.frame import VideoFrame
 
 from frametap._core import PARSED, START, PacketParser
 from frametap.container import Container, VideoPacket, orientation_of, picture_format
-from frametap.engines.base import Destination
+from frametap.engines.base import Report, Slots
 from frametap.errors import DecodeError, SourceError, UnsupportedError
+from frametap.geometry import PictureFormat
 from frametap.index import FrameIndex
 from frametap.info import Orientation, chroma_location_name
 from frametap.plan import Run
@@ -52,6 +54,12 @@ class Damage:
         return False
 
 
+def convert_on_host(converter: Any, picture: VideoFrame, address: int) -> None:
+    """Convert a picture into host memory, reading the decoder's planes where they are."""
+    planes = [(plane.buffer_ptr, plane.line_size) for plane in picture.planes]
+    converter.convert(planes, address)
+
+
 class RunDecoder:
     """Decodes runs of one source, one after another, reusing its demuxer and decoder. Not thread-safe.
 
@@ -59,10 +67,18 @@ class RunDecoder:
         source: the video.
         threads: threads of the decoder (frame threading).
         container: an opened one to take over, its decoder unused.
+        convert: converts one picture: (converter, picture, address of the slot).
     """
 
-    def __init__(self, source: Source, threads: int, container: Container | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        threads: int,
+        container: Container | None = None,
+        convert: Callable[[Any, VideoFrame, int], None] = convert_on_host,
+    ) -> None:
         self.source, self.threads = source, threads
+        self._convert = convert
         self.decoded = 0
         self.bytes_read = 0
         self.failure: DecodeError | None = None
@@ -91,12 +107,9 @@ class RunDecoder:
 
         Where the stream is damaged it goes on at the next keyframe; `missing` then tells what did not come, and why.
         """
-        self.index = index
-        self.failure = None
-        self._left = set(run.frames.tolist())
+        self._begin(run, index)
         self._prepare()
         self._seen: Counter[int] = Counter()
-        self._damage = Damage(index)
         for number, packet in self._read(run):
             packet.pts, packet.dts = number, None
             yield from self._pictures(number, packet)
@@ -105,6 +118,20 @@ class RunDecoder:
         yield from self._pictures(run.stop, None)
         if self._left and self.failure is None and index.method == "decode":
             yield from self._decode_further(run)
+
+    def packets(self, run: Run, index: FrameIndex) -> Iterator[tuple[int, VideoPacket]]:
+        """Yield (number, packet) for the packets that the run feeds, for a decoder other than FFmpeg's.
+
+        Where the file ends or is damaged they end early.
+        """
+        self._begin(run, index)
+        return self._read(run)
+
+    def _begin(self, run: Run, index: FrameIndex) -> None:
+        self.index = index
+        self.failure = None
+        self._left = set(run.frames.tolist())
+        self._damage = Damage(index)
 
     def _prepare(self) -> None:
         """Bring the decoder into the state that the stream needs at the beginning of a run."""
@@ -191,7 +218,7 @@ class RunDecoder:
 
     def missing(self, run: Run) -> tuple[list[int], DecodeError]:
         """Return the wanted frames that did not come out of the last `decode`, and why."""
-        left = sorted(self._left)
+        left = self.left
         if self.failure is None and left:
             self.failure = DecodeError(
                 f"{self.source.name}: frame {left[0]} did not come out of the decoder (packets {run.start} to "
@@ -289,16 +316,29 @@ class RunDecoder:
             signalled = -1
         return chroma_location_name(signalled, self._container.codec)
 
-    def convert(self, frame: int, picture: VideoFrame, destination: Destination) -> None:
-        """Convert a picture into its slot, reading the decoder's planes where they are."""
+    def format_of(self, picture: VideoFrame) -> PictureFormat:
+        """Describe a picture for the converter.
+
+        Raises:
+            UnsupportedError: its colour has no place in the conversion.
+        """
         if self._orientation is None:
             self._orientation = orientation_of(picture)
+        return picture_format(picture, self._orientation, self._chroma_location)
+
+    def convert(self, frame: int, picture: VideoFrame, slots: Slots) -> None:
+        """Convert a picture into its slot."""
         try:
-            converter = destination.converter(
-                picture_format(picture, self._orientation, self._chroma_location)
-            )
+            converter, address = slots.slot(frame, self.format_of(picture))
         except UnsupportedError as error:
             raise UnsupportedError(f"{self.source.name}: frame {frame}: {error}") from error
-        planes = [(plane.buffer_ptr, plane.line_size) for plane in picture.planes]
-        converter.convert(planes, destination.address(frame))
-        destination.done(frame)
+        self._convert(converter, picture, address)
+        slots.done(frame)
+
+    @property
+    def left(self) -> list[int]:
+        """Wanted frames of the run at hand that have not come out, ascending."""
+        return sorted(self._left)
+
+    def settle(self, report: Report) -> None:
+        """Finish what `convert` left under way; nothing, where it is done when it returns."""

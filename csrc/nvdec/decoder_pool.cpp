@@ -1,0 +1,189 @@
+#include "nvdec/decoder_pool.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <utility>
+
+#include "core/error.h"
+#include "nvdec/driver.h"
+
+namespace frametap {
+namespace {
+
+// Mapped at once: one is being converted while the next is being post-processed.
+constexpr unsigned kOutputSurfaces = 2;
+
+nvcuvid::Rect16 whole(const DecoderFormat& format) {
+  return {0, 0, static_cast<int16_t>(format.width), static_cast<int16_t>(format.height)};
+}
+
+bool same_but_size(const DecoderFormat& a, const DecoderFormat& b) {
+  return a.codec == b.codec && a.chroma == b.chroma && a.output == b.output && a.bit_depth == b.bit_depth;
+}
+
+size_t memory_limit_from_environment() {
+  const char* megabytes = std::getenv("FRAMETAP_NVDEC_MEMORY_MB");
+  if (megabytes == nullptr || *megabytes == '\0') {
+    return std::numeric_limits<size_t>::max();
+  }
+  char* end = nullptr;
+  const unsigned long long value = std::strtoull(megabytes, &end, 10);
+  check<ArgumentError>(end != megabytes && *end == '\0',
+                       "FRAMETAP_NVDEC_MEMORY_MB must be a whole number of MiB, got \"", megabytes, "\"");
+  return static_cast<size_t>(value) << 20;
+}
+
+}  // namespace
+
+size_t surface_bytes(const DecoderFormat& format) {
+  const auto padded = [](unsigned side) { return (static_cast<size_t>(side) + 63) / 64 * 64; };
+  const size_t samples = padded(format.width) * padded(format.height) * (format.bit_depth > 8 ? 2 : 1);
+  const size_t halves = format.chroma == nvcuvid::k444 ? 6 : format.chroma == nvcuvid::k422 ? 4 : 3;
+  return samples * halves / 2 * (format.surfaces + kOutputSurfaces);
+}
+
+NvDecoder::NvDecoder(Device& device, const DecoderFormat& format)
+    : device_(device), format_(format), max_width_(format.width), max_height_(format.height) {
+  nvcuvid::DecoderCreateInfo info{};
+  info.width = info.max_width = info.target_width = format.width;
+  info.height = info.max_height = info.target_height = format.height;
+  info.num_decode_surfaces = format.surfaces;
+  info.codec = format.codec;
+  info.chroma_format = format.chroma;
+  info.creation_flags = nvcuvid::kCreatePreferCuvid;
+  info.bit_depth_minus8 = format.bit_depth - 8;
+  info.display_area = whole(format);
+  info.output_format = format.output;
+  info.deinterlace_mode = nvcuvid::kDeinterlaceWeave;
+  info.num_output_surfaces = kOutputSurfaces;
+  FRAMETAP_CU(cuvidCreateDecoder, &decoder_, &info);
+}
+
+NvDecoder::~NvDecoder() {
+  const CleanupScope scope(device_);
+  if (scope) {
+    driver().cuvidDestroyDecoder(decoder_);
+  }
+}
+
+size_t NvDecoder::bytes() const {
+  DecoderFormat largest = format_;
+  largest.width = max_width_;
+  largest.height = max_height_;
+  return surface_bytes(largest);
+}
+
+bool NvDecoder::can_become(const DecoderFormat& format) const {
+  return same_but_size(format_, format) && format.surfaces <= format_.surfaces && format.width <= max_width_ &&
+         format.height <= max_height_;
+}
+
+void NvDecoder::reconfigure(const DecoderFormat& format) {
+  nvcuvid::ReconfigureInfo info{};
+  info.width = info.target_width = format.width;
+  info.height = info.target_height = format.height;
+  info.num_decode_surfaces = format_.surfaces;  // as made: fewer would free nothing
+  info.display_area = whole(format);
+  FRAMETAP_CU(cuvidReconfigureDecoder, decoder_, &info);
+  format_.width = format.width;
+  format_.height = format.height;
+}
+
+DecoderPool::DecoderPool(Device& device) : device_(device), memory_limit_(memory_limit_from_environment()) {}
+DecoderPool::~DecoderPool() { clear(); }
+
+void DecoderPool::clear() noexcept {
+  const std::lock_guard lock(mutex_);
+  for (const auto& decoder : idle_) {
+    bytes_ -= decoder->bytes();
+  }
+  idle_.clear();
+}
+
+std::unique_ptr<NvDecoder> DecoderPool::take_idle(const DecoderFormat& format) {
+  auto found = std::find_if(idle_.begin(), idle_.end(), [&](const auto& d) { return d->format() == format; });
+  if (found == idle_.end()) {
+    found = std::find_if(idle_.begin(), idle_.end(), [&](const auto& d) { return d->can_become(format); });
+  }
+  if (found == idle_.end()) {
+    return nullptr;
+  }
+  auto decoder = std::move(*found);
+  idle_.erase(found);
+  return decoder;
+}
+
+void DecoderPool::make_room(size_t bytes) {
+  while (!idle_.empty() && bytes_ + bytes > memory_limit_) {
+    bytes_ -= idle_.back()->bytes();
+    idle_.pop_back();
+  }
+}
+
+bool DecoderPool::may_work(size_t bytes, unsigned engines) {
+  if (working_ >= engines) {
+    return false;
+  }
+  size_t idle_bytes = 0;
+  for (const auto& decoder : idle_) {
+    idle_bytes += decoder->bytes();
+  }
+  return working_ == 0 || bytes_ - idle_bytes + bytes <= memory_limit_;
+}
+
+std::unique_ptr<NvDecoder> DecoderPool::acquire(const DecoderFormat& format) {
+  const auto caps = device_.caps(format.codec, format.chroma, static_cast<int>(format.bit_depth));
+  const unsigned engines = std::max<unsigned>(1, caps.num_engines);
+  const size_t bytes = surface_bytes(format);
+  check<DeviceError>(bytes <= memory_limit_, "a decoder for ", format.width, "x", format.height, " takes about ",
+                     bytes >> 20, " MiB, more than FRAMETAP_NVDEC_MEMORY_MB=", memory_limit_ >> 20,
+                     " allows; raise it, or use device=\"cpu\"");
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return may_work(bytes, engines); });
+  if (auto decoder = take_idle(format)) {
+    ++working_;
+    lock.unlock();
+    if (decoder->format() != format) {
+      try {
+        decoder->reconfigure(format);
+      } catch (...) {
+        release(std::move(decoder), false);
+        throw;
+      }
+    }
+    return decoder;
+  }
+  make_room(bytes);
+  ++working_;
+  bytes_ += bytes;
+  lock.unlock();
+  try {
+    return std::make_unique<NvDecoder>(device_, format);
+  } catch (...) {
+    lock.lock();
+    --working_;
+    bytes_ -= bytes;
+    changed_.notify_all();
+    throw;
+  }
+}
+
+void DecoderPool::release(std::unique_ptr<NvDecoder> decoder, bool reusable) noexcept {
+  const size_t bytes = decoder->bytes();
+  if (!reusable) {
+    decoder.reset();
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    --working_;
+    if (decoder) {
+      idle_.push_front(std::move(decoder));
+    } else {
+      bytes_ -= bytes;
+    }
+  }
+  changed_.notify_all();
+}
+
+}  // namespace frametap

@@ -1,0 +1,87 @@
+// NVDEC decoders, kept between runs: making one takes tens of milliseconds and a good part of the GPU's memory.
+#pragma once
+
+#include <compare>
+#include <condition_variable>
+#include <cstddef>
+#include <list>
+#include <memory>
+#include <mutex>
+
+#include "nvdec/device.h"
+#include "nvdec/nvcuvid.h"
+
+namespace frametap {
+
+/// All that cuvidCreateDecoder depends on: two streams with equal formats may use the same decoder.
+/// The decoder always puts out the whole coded picture, unscaled; cropping is the conversion's business.
+struct DecoderFormat {
+  nvcuvid::Codec codec{};
+  nvcuvid::ChromaFormat chroma{};
+  nvcuvid::SurfaceFormat output{};
+  unsigned bit_depth = 8;
+  unsigned width = 0, height = 0;  // coded
+  unsigned surfaces = 0;           // decode surfaces
+
+  auto operator<=>(const DecoderFormat&) const = default;
+};
+
+/// One cuvid decoder. Used by one thread at a time.
+class NvDecoder {
+ public:
+  NvDecoder(Device& device, const DecoderFormat& format);
+  ~NvDecoder();
+  NvDecoder(const NvDecoder&) = delete;
+  NvDecoder& operator=(const NvDecoder&) = delete;
+
+  nvcuvid::Decoder handle() const { return decoder_; }
+  const DecoderFormat& format() const { return format_; }
+  /// Device memory its surfaces take, estimated: 4:2:0 takes 1.5 samples per pixel, padded to 64.
+  size_t bytes() const;
+
+  /// Whether it can be brought to another format without being made anew.
+  bool can_become(const DecoderFormat& format) const;
+  /// Only inside a sequence callback, with no surface mapped.
+  void reconfigure(const DecoderFormat& format);
+
+ private:
+  Device& device_;
+  DecoderFormat format_;
+  unsigned max_width_, max_height_;
+  nvcuvid::Decoder decoder_ = nullptr;
+};
+
+/// Estimated bytes of the surfaces of a decoder of this format.
+size_t surface_bytes(const DecoderFormat& format);
+
+/// Idle decoders of one GPU, and how many may be at work. Thread-safe.
+class DecoderPool {
+ public:
+  /// By default as many at work as the GPU has NVDEC engines, since one session never runs on two of them. The memory
+  /// that all decoders together may take is FRAMETAP_NVDEC_MEMORY_MB, unlimited when unset.
+  explicit DecoderPool(Device& device);
+  ~DecoderPool();
+
+  /// Waits until another decoder may work, then returns an idle one of the format, or a reconfigured or new one.
+  /// Throws DeviceError when it cannot be made or is larger than the memory limit. The context must be current.
+  std::unique_ptr<NvDecoder> acquire(const DecoderFormat& format);
+  /// Takes a decoder back; one that saw an error is not kept. The context must be current.
+  void release(std::unique_ptr<NvDecoder> decoder, bool reusable) noexcept;
+  /// Destroys all idle decoders.
+  void clear() noexcept;
+
+ private:
+  std::unique_ptr<NvDecoder> take_idle(const DecoderFormat& format);
+  void make_room(size_t bytes);
+  bool may_work(size_t bytes, unsigned engines);
+
+  Device& device_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::list<std::unique_ptr<NvDecoder>> idle_;  // most recently used first
+  size_t memory_limit_;
+  size_t bytes_ = 0;  // of idle and working decoders
+  unsigned working_ = 0;
+};
+
+}  // namespace frametap

@@ -1,0 +1,341 @@
+"""The NVDEC engine: the GPU's decoder, then our kernels straight from its surfaces; pixels never visit host memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frametap._core import CudaDevice, NvdecSession, SurfaceFormat
+from frametap.container import Container, VideoPacket
+from frametap.engines.base import Destination, Report, Slots
+from frametap.engines.cuda_target import CudaTarget
+from frametap.engines.hybrid import HybridEngine, UploadingDecoder
+from frametap.engines.run_decoder import RunDecoder
+from frametap.engines.window import Window
+from frametap.errors import DecodeError, UnsupportedError
+from frametap.geometry import PictureFormat
+from frametap.index import FrameIndex
+from frametap.info import matrix_name
+from frametap.plan import Plan, Run
+from frametap.source import Source
+
+# Packets go to the parser in groups, so that the GIL is given up once for many, and no group is a long wait.
+_GROUP_PACKETS = 32
+_GROUP_BYTES = 4 << 20
+# ITU-T H.273: the stream does not say.
+_UNSPECIFIED = 2
+# Codecs whose parser reports the colour that the stream states; of others it is a guess.
+_STATES_COLOUR = frozenset({"h264", "hevc", "av1"})
+# What NVDEC can put out, of FFmpeg's pixel formats: (chroma as NVDEC counts it, bits).
+_DECODABLE = {
+    "yuv420p": (1, 8), "yuvj420p": (1, 8), "yuv420p10le": (1, 10), "yuv420p12le": (1, 12),
+    "yuv422p": (2, 8), "yuvj422p": (2, 8), "yuv422p10le": (2, 10), "yuv422p12le": (2, 12),
+    "yuv444p": (3, 8), "yuvj444p": (3, 8), "yuv444p10le": (3, 10), "yuv444p12le": (3, 12),
+}  # fmt: skip
+_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg1video", "mpeg2video", "mpeg4"})
+
+
+@lru_cache(maxsize=256)
+def nvdec_caps(cuda: CudaDevice, codec: str, chroma: int, bit_depth: int) -> dict[str, Any]:
+    """Return what NVDEC of a GPU decodes: supported, engines, min_size, max_size, max_macroblocks.
+
+    Args:
+        cuda: the GPU.
+        codec: FFmpeg's name.
+        chroma: as NVDEC counts it: 1 for 4:2:0, 2 for 4:2:2, 3 for 4:4:4.
+        bit_depth: bits per sample.
+    """
+    return cuda.caps(codec, chroma, bit_depth)
+
+
+def forget_caps() -> None:
+    """Let go of the GPUs that were asked; for the end of the process."""
+    nvdec_caps.cache_clear()
+
+
+def refusal(cuda: CudaDevice, index: FrameIndex, picture: PictureFormat) -> str:
+    """Return why NVDEC of this GPU cannot decode a video, in words for a report; empty when it can."""
+    if index.codec not in _CODECS:
+        return f"NVDEC has no decoder for {index.codec}"
+    if index.method == "decode":
+        return "its packets do not tell its frames, so only decoding on the CPU numbers them"
+    if picture.pixel_format not in _DECODABLE:
+        return f"NVDEC does not put out {picture.pixel_format}"
+    chroma, bit_depth = _DECODABLE[picture.pixel_format]
+    caps = nvdec_caps(cuda, index.codec, chroma, bit_depth)
+    what = f"{index.codec} with {bit_depth} bits 4:{('2:0', '2:2', '4:4')[chroma - 1]}"
+    if not caps["supported"]:
+        return f"{cuda.name} does not decode {what}"
+    (least_width, least_height), (most_width, most_height) = caps["min_size"], caps["max_size"]
+    width, height = picture.width, picture.height
+    if not (least_width <= width + 15 and least_height <= height + 15):
+        return f"{cuda.name} decodes {what} only from {least_width}x{least_height}, this is {width}x{height}"
+    if not (width <= most_width and height <= most_height):
+        return f"{cuda.name} decodes {what} only up to {most_width}x{most_height}, this is {width}x{height}"
+    return ""
+
+
+def _timestamps(index: FrameIndex) -> NDArray[np.int64]:
+    """Return int64[M]: for each packet a number that rises in display order, as the parser's timestamps must.
+
+    Packets with a frame are ordered by its number; packets without one, which an edit list hides say, stand where their own pts
+    puts them.
+    """
+    frames = index.frame_of_packet.astype(np.float64)
+    hidden = frames < 0
+    frames[hidden] = np.searchsorted(index.pts, index.packet_pts[hidden]) - 0.5
+    stamps = np.empty(len(frames), dtype=np.int64)
+    stamps[np.lexsort((index.packet_pts, frames))] = np.arange(len(frames))
+    return stamps
+
+
+class NvdecDecoder(UploadingDecoder):
+    """Decodes runs with NVDEC; those it cannot, with FFmpeg. Not thread-safe.
+
+    Args:
+        source, threads, container, target: as for UploadingDecoder.
+    """
+
+    def __init__(
+        self, source: Source, threads: int, container: Container | None, target: CudaTarget
+    ) -> None:
+        super().__init__(source, threads, container, target)
+        self._session: NvdecSession | None = None
+        self._stamped: FrameIndex | None = None
+
+    def close(self) -> None:
+        """Free the session too."""
+        super().close()
+        self._session = None
+
+    def convert_run(
+        self, run: Run, index: FrameIndex, slots: Slots, first: PictureFormat, report: Report
+    ) -> Iterator[None]:
+        """Decode a run and convert its wanted frames into their slots; yields now and then, when some may be done.
+
+        Raises:
+            DeviceError: the driver refused something, or the GPU is lost.
+        """
+        if self._session is None:
+            self._session = NvdecSession(self._target.cuda, index.codec, self._container.extradata)
+        if self._stamped is not index:
+            self._stamps, self._stamped = _timestamps(index), index
+            self._packet_of = np.argsort(self._stamps)
+        started, bytes_read = time.perf_counter(), self.bytes_read
+        decoded, mapped = self._session.decoded, self._session.mapped
+        try:
+            yield from self._feed(run, index, slots, first)
+        except (UnsupportedError, DecodeError):
+            self._session.abandon()
+        except BaseException:
+            self._session.abandon()
+            self._session = None
+            raise
+        if self._session.damaged:
+            self._left = set(run.frames.tolist())
+        self._session.order_after(self._target.stream)
+        with slots.lock:
+            report.add(
+                decoded=self._session.decoded - decoded,
+                mapped=self._session.mapped - mapped,
+                bytes_read=self.bytes_read - bytes_read,
+                decode=(time.perf_counter() - started) * 1e3,
+            )
+
+    def _feed(
+        self, run: Run, index: FrameIndex, slots: Slots, first: PictureFormat
+    ) -> Iterator[None]:
+        session = self._session
+        assert session is not None
+        picture: PictureFormat | None = None
+        fed: set[int] = (
+            set()
+        )  # wanted frames whose packets the parser has, and that have not come out
+
+        def want(frame: int) -> None:
+            assert picture is not None
+            converter, address = slots.slot(frame, picture)
+            stamp = int(self._stamps[index.decode_order[frame]])
+            session.want(stamp, converter, address)
+            session.order_before(self._target.own_stream)  # on which the slot was allocated
+
+        def on_format(surface: SurfaceFormat) -> None:
+            nonlocal picture
+            picture = _surface_picture(first, surface, index.codec)
+            for frame in sorted(fed):
+                want(frame)
+
+        def collect() -> None:
+            for stamp in session.take_converted():
+                frame = int(index.frame_of_packet[self._packet_of[stamp]])
+                fed.discard(frame)
+                self._left.discard(frame)
+                slots.done(frame)
+
+        session.begin(on_format)
+        group: list[tuple[VideoPacket, int]] = []
+        size = 0
+        for number, packet in self.packets(run, index):
+            frame = int(index.frame_of_packet[number])
+            if frame in self._left:
+                fed.add(frame)
+                if picture is not None:
+                    want(frame)
+            group.append((packet, int(self._stamps[number])))
+            size += packet.size
+            if len(group) == _GROUP_PACKETS or size >= _GROUP_BYTES:
+                session.feed(group)
+                group, size = [], 0
+                collect()
+                yield
+        session.feed(group)
+        session.finish()
+        collect()
+
+
+def _surface_picture(first: PictureFormat, surface: SurfaceFormat, codec: str) -> PictureFormat:
+    """Describe what comes out of NVDEC: what FFmpeg said of the first picture, but for what the sequence states itself."""
+    states_matrix = codec in _STATES_COLOUR and surface.matrix_coefficients != _UNSPECIFIED
+    return replace(
+        first,
+        pixel_format=surface.pixel_format,
+        width=surface.width,
+        height=surface.height,
+        matrix=matrix_name(surface.matrix_coefficients) if states_matrix else first.matrix,
+    )
+
+
+class NvdecEngine(HybridEngine):
+    """Decodes runs on NVDEC, as many at once as the GPU has engines. What it cannot decode goes the hybrid way.
+
+    Each worker has a demuxer and a session; the decoders are shared by all readers of the process. A run in which NVDEC
+    reports damage, or whose wanted pictures do not all come out, is decoded again by FFmpeg, so that damaged files
+    give the same frames and errors as on the CPU.
+
+    Args:
+        source, threads, why, container: as for CpuEngine; the threads are those of the hybrid way.
+        target: the GPU memory to write.
+    """
+
+    name = "nvdec"
+
+    def __init__(
+        self,
+        source: Source,
+        threads: int,
+        why: str,
+        target: CudaTarget,
+        container: Container | None = None,
+    ) -> None:
+        super().__init__(source, threads, why, target, container)
+        self._first: PictureFormat | None = None
+        self._refusal: str | None = None
+        self._engines = 1
+
+    def _new_decoder(self, threads: int, container: Container | None) -> RunDecoder:
+        return NvdecDecoder(self.source, threads, container, self.target)
+
+    def _uses_nvdec(self, index: FrameIndex, report: Report) -> bool:
+        """Whether NVDEC can decode this video; a report says so when it cannot."""
+        if self._refusal is None:
+            self._refusal = self._examine(index)
+        if self._refusal:
+            report.engine = "hybrid"
+            report.why = f"decoded on the CPU, converted on {self.target.device}: {self._refusal}"
+        return not self._refusal
+
+    def _examine(self, index: FrameIndex) -> str:
+        """Look at the first picture, and return why NVDEC cannot decode the video; empty when it can."""
+        self._first = self._first_picture(index)
+        if self._first is None:
+            return "its first frame cannot be decoded"
+        reason = refusal(self.target.cuda, index, self._first)
+        if not reason:
+            caps = nvdec_caps(self.target.cuda, index.codec, *_DECODABLE[self._first.pixel_format])
+            self._engines = max(1, caps["engines"])
+        return reason
+
+    def _first_picture(self, index: FrameIndex) -> PictureFormat | None:
+        """Decode one picture with FFmpeg, for what only a decoded picture tells: colour, orientation, chroma location."""
+        if not len(index):
+            return None
+        decoder = self._borrow(1)
+        try:
+            for _, picture in decoder.decode(Plan.of(index, [0]).runs[0], index):
+                return decoder.format_of(picture)
+            return None
+        finally:
+            self._give_back(decoder)
+
+    def _workers(self, runs: int) -> int:
+        return super()._workers(runs) if self._refusal else min(self._engines, runs)
+
+    def run(self, plan: Plan, destination: Destination, report: Report) -> None:
+        """Decode the runs in parallel, longest first."""
+        self._uses_nvdec(plan.index, report)
+        super().run(plan, destination, report)
+
+    def _threads_per_decoder(self, workers: int, longest: Run) -> int:
+        return super()._threads_per_decoder(workers, longest) if self._refusal else 1
+
+    def _decode_run(
+        self,
+        decoder: RunDecoder,
+        run: Run,
+        index: FrameIndex,
+        slots: Slots,
+        report: Report,
+    ) -> None:
+        if self._refusal:
+            super()._decode_run(decoder, run, index, slots, report)
+            return
+        for _ in self._convert_run(decoder, run, index, slots, report):
+            pass
+
+    def _convert_run(
+        self, decoder: RunDecoder, run: Run, index: FrameIndex, slots: Slots, report: Report
+    ) -> Iterator[None]:
+        """Convert a run with NVDEC, and what that did not yield with FFmpeg."""
+        assert isinstance(decoder, NvdecDecoder)
+        assert self._first is not None
+        yield from decoder.convert_run(run, index, slots, self._first, report)
+        left = decoder.left
+        if not left:
+            return
+        report.why = (
+            f"{self.why}; NVDEC did not deliver frame {left[0]}, so its part was decoded on the CPU"
+        )
+        for again in Plan.of(index, left).runs:
+            super()._decode_run(decoder, again, index, slots, report)
+            yield
+
+    def stream(
+        self, plan: Plan, batches: Iterable[tuple[Destination, Report]]
+    ) -> Iterator[tuple[Destination, Report]]:
+        """Fill one destination after another with the plan's ascending frames; see `Engine.stream`.
+
+        One session decodes the runs in order. Slots are asked for when their packets are fed, so no more is held than
+        the batches of the frames on their way through the decoder.
+        """
+        if not self._uses_nvdec(plan.index, Report(self.name, self.why)):
+            for destination, report in super().stream(plan, batches):
+                self._uses_nvdec(plan.index, report)
+                yield destination, report
+            return
+        window = Window(iter(batches))
+        decoder = self._borrow(1)
+        try:
+            for run in Plan.of(plan.index, plan.frames).runs:
+                for _ in self._convert_run(decoder, run, plan.index, window, window.report):
+                    yield from window.complete()
+            yield from window.complete()
+        except BaseException:
+            decoder.close()
+            raise
+        self._give_back(decoder)
