@@ -62,7 +62,7 @@ def make_converter(job: Conversion) -> _core.Converter:
     return _core.Converter(**asdict(job))
 
 
-def run(planes: Sequence[Plane], job: Conversion) -> NDArray[np.generic]:
+def run(planes: Sequence[Plane], job: Conversion, threads: int = 1) -> NDArray[np.generic]:
     """Convert one picture natively; fails when a byte outside the output is written.
 
     Returns:
@@ -74,7 +74,9 @@ def run(planes: Sequence[Plane], job: Conversion) -> NDArray[np.generic]:
     size = int(np.prod(job.out_shape)) * word.itemsize
     store = np.full(size + 2 * MARGIN, CANARY, np.uint8)
     converter.convert(
-        [(plane.ctypes.data, plane.strides[0]) for plane in planes], store.ctypes.data + MARGIN
+        [(plane.ctypes.data, plane.strides[0]) for plane in planes],
+        store.ctypes.data + MARGIN,
+        threads,
     )
     assert (store[:MARGIN] == CANARY).all(), "wrote before the output"
     assert (store[-MARGIN:] == CANARY).all(), "wrote past the output"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -140,6 +141,16 @@ def test_unscaled_full_hd(size: tuple[int, int]) -> None:
     expected = run_as("base", planes, job)
     for isa in ISAS[1:]:
         assert (run_as(isa, planes, job) == expected).all(), isa
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"layout": "NHWC"}, {"transpose": True}, {"dtype": "float16"}]
+)
+@pytest.mark.parametrize("threads", [2, 3, 64, 10_000])
+def test_rows_split_over_threads(threads: int, options: dict[str, Any]) -> None:
+    job = simple("yuv420p", 1500, 1001, **options)
+    planes = make_planes("yuv420p", 1500, 1001, "random")
+    assert (run(planes, job, threads) == run(planes, job)).all()
 
 
 def test_one_converter_in_many_threads() -> None:

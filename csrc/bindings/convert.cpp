@@ -75,10 +75,10 @@ std::vector<Plane> views_of(const Planes& planes) {
   return views;
 }
 
-void convert(const Converter& converter, const Planes& planes, uintptr_t out) {
+void convert(const Converter& converter, const Planes& planes, uintptr_t out, int threads) {
   const std::vector<Plane> views = views_of(planes);
   const py::gil_scoped_release released;
-  converter.convert(views, reinterpret_cast<void*>(out));
+  converter.convert(views, reinterpret_cast<void*>(out), threads);
 }
 
 std::tuple<int, int, int> out_shape(const Converter& converter) {
@@ -116,7 +116,8 @@ constexpr const char* kCudaParamsDoc =
 constexpr const char* kConvertDoc =
     "Converts one picture.\n\n"
     "planes: (address, pitch in bytes, negative when stored bottom-up) of each plane, in FFmpeg's order.\n"
-    "out: address of one C-contiguous slot of out_shape. Both must stay valid until the call returns.";
+    "out: address of one C-contiguous slot of out_shape. Both must stay valid until the call returns.\n"
+    "threads: how many a large slot may be split over, by rows; the caller's own is one of them.";
 
 std::tuple<uint32_t, uint32_t, uint32_t> as_tuple(const CudaGrid& grid) { return {grid.x, grid.y, grid.z}; }
 
@@ -163,7 +164,7 @@ void register_convert(py::module_& m) {
   using py::arg;
   py::class_<Converter> converter(m, "Converter", kConverterDoc);
   define_init(converter);
-  converter.def("convert", &convert, arg("planes").noconvert(), arg("out").noconvert(), kConvertDoc)
+  converter.def("convert", &convert, arg("planes").noconvert(), arg("out").noconvert(), arg("threads") = 1, kConvertDoc)
       .def_property_readonly("out_shape", &out_shape, "(C, H, W), or (H, W, C) for NHWC.")
       .def_property_readonly("plane_count", &Converter::plane_count, "How many planes convert() expects at least.");
   register_cuda_tables(m);

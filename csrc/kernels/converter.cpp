@@ -1,6 +1,9 @@
 #include "kernels/converter.h"
 
 #include <algorithm>
+#include <deque>
+#include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -11,6 +14,12 @@
 #include "kernels/store.h"
 
 namespace frametap {
+namespace {
+
+// Less than this is converted sooner than a thread starts.
+constexpr int64_t kPieceBytes = 1 << 20;
+
+}  // namespace
 
 struct Converter::State {
   ConvertPlan plan;
@@ -24,6 +33,8 @@ struct Converter::State {
   ScratchSizes scratch_sizes() const;
   void resample_row(std::span<const Plane> planes, int y, Scratch& scratch) const;
   void vertical_row(const PlanePlan& plane, std::span<const Plane> planes, int y, int16_t* out) const;
+  int pieces(int threads) const;
+  void convert_rows(std::span<const Plane> planes, int begin, int end, Scratch& scratch, uint8_t* out) const;
 };
 
 Converter::State::State(ConvertPlan made, const RowKernels& chosen) : plan(std::move(made)), kernels(chosen) {
@@ -81,12 +92,31 @@ void Converter::State::resample_row(std::span<const Plane> planes, int y, Scratc
   }
 }
 
+int Converter::State::pieces(int threads) const {
+  const int64_t bytes =
+      int64_t{plan.columns} * plan.rows * plan.output.channels * static_cast<int64_t>(plan.output.element_bytes());
+  return static_cast<int>(std::clamp<int64_t>(std::min<int64_t>(threads, bytes / kPieceBytes), 1, plan.rows));
+}
+
+void Converter::State::convert_rows(std::span<const Plane> planes, int begin, int end, Scratch& scratch,
+                                    uint8_t* out) const {
+  const RowStore store(plan, kernels, scratch, out);
+  if (begin == 0) {
+    store.fill_padding();
+  }
+  for (int y = begin; y < end; ++y) {
+    resample_row(planes, y, scratch);
+    store.write_row(y);
+  }
+  store.finish_stores();
+}
+
 Converter::Converter(const ConvertParams& params) : state_(std::make_unique<State>(make_plan(params), cpu_kernels())) {}
 Converter::~Converter() = default;
 Converter::Converter(Converter&&) noexcept = default;
 Converter& Converter::operator=(Converter&&) noexcept = default;
 
-void Converter::convert(std::span<const Plane> planes, void* out) const {
+void Converter::convert(std::span<const Plane> planes, void* out, int threads) const {
   const ConvertPlan& plan = state_->plan;
   check<ArgumentError>(planes.size() >= static_cast<size_t>(plane_count()), plan.format.name, " has ", plane_count(),
                        " planes to read, got ", planes.size());
@@ -95,14 +125,26 @@ void Converter::convert(std::span<const Plane> planes, void* out) const {
                          " has address 0");
   }
   check<ArgumentError>(out != nullptr, "the output has address 0");
-  const ScratchPool::Loan loan = state_->pool.borrow(state_->sizes);
-  const RowStore store(plan, state_->kernels, loan.scratch(), static_cast<uint8_t*>(out));
-  store.fill_padding();
-  for (int y = 0; y < plan.rows; ++y) {
-    state_->resample_row(planes, y, loan.scratch());
-    store.write_row(y);
+  const int pieces = state_->pieces(threads);
+  std::deque<ScratchPool::Loan> loans;  // borrowed here, so that no thread of ours can throw
+  for (int i = 0; i < pieces; ++i) {
+    loans.emplace_back(state_->pool, state_->pool.take(state_->sizes));
   }
-  store.finish_stores();
+  const auto convert_piece = [&](int i) {
+    const auto row = [&](int n) { return static_cast<int>(int64_t{plan.rows} * n / pieces); };
+    state_->convert_rows(planes, row(i), row(i + 1), loans[static_cast<size_t>(i)].scratch(),
+                         static_cast<uint8_t*>(out));
+  };
+  std::vector<std::jthread> others;
+  others.reserve(static_cast<size_t>(pieces));
+  for (int i = 1; i < pieces; ++i) {
+    try {
+      others.emplace_back(convert_piece, i);
+    } catch (const std::system_error&) {  // the machine has no thread left
+      convert_piece(i);
+    }
+  }
+  convert_piece(0);
 }
 
 std::array<int, 3> Converter::out_shape() const {

@@ -49,7 +49,8 @@ class Converter {
   Converter& operator=(Converter&&) noexcept;
 
   /// Reads only the samples the taps need; writes every element of the slot (C-contiguous, shape out_shape()).
-  void convert(std::span<const Plane> planes, void* out) const;
+  /// A large slot is split by rows over up to `threads` threads, the caller's own among them.
+  void convert(std::span<const Plane> planes, void* out, int threads = 1) const;
 
   /// (C, H, W), or (H, W, C) for NHWC.
   std::array<int, 3> out_shape() const;

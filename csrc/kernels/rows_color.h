@@ -62,6 +62,11 @@ inline void put(uint8_t* p, Vec v) {
   }
 }
 
+// Bytes from here to the next address that a vector can be streamed to.
+inline int32_t before_aligned(const uint8_t* p) {
+  return static_cast<int32_t>(-reinterpret_cast<uintptr_t>(p) % static_cast<uintptr_t>(kVecBytes));
+}
+
 template <Mix kRed, Mix kGreen, Mix kBlue, bool kStream>
 void color_u8_as(const ColorMatrix& m, const int16_t* const* in, int32_t count, uint8_t* const* out) {
   constexpr int32_t kHalf = kVecBytes / 2;
@@ -74,17 +79,22 @@ void color_u8_as(const ColorMatrix& m, const int16_t* const* in, int32_t count, 
     put<kPast>(g, pack_bytes(words_of<kGreen>(green, p), words_of<kGreen>(green, q)));
     put<kPast>(b, pack_bytes(words_of<kBlue>(blue, p), words_of<kBlue>(blue, q)));
   };
+  const auto part = [&](int32_t begin, int32_t end) {  // of a vector
+    alignas(64) uint8_t bytes[3][kVecBytes];
+    block.template operator()<false>(begin, bytes[0], bytes[1], bytes[2]);
+    for (int32_t c = 0; c < 3 && begin < end; ++c) {
+      __builtin_memcpy(out[c] + begin, bytes[c], static_cast<uint64_t>(end - begin));
+    }
+  };
   int32_t i = 0;
+  if constexpr (kStream) {
+    i = clamp(before_aligned(out[0]), 0, count);
+    part(0, i);
+  }
   for (; i + kVecBytes <= count; i += kVecBytes) {
     block.template operator()<kStream>(i, out[0] + i, out[1] + i, out[2] + i);
   }
-  if (i < count) {
-    alignas(64) uint8_t rest[3][kVecBytes];
-    block.template operator()<false>(i, rest[0], rest[1], rest[2]);
-    for (int32_t c = 0; c < 3; ++c) {
-      __builtin_memcpy(out[c] + i, rest[c], static_cast<uint64_t>(count - i));
-    }
-  }
+  part(i, count);
 }
 
 void color_u8_one(const ColorMatrix& m, const int16_t* const* in, int32_t count, uint8_t* out) {
@@ -98,15 +108,9 @@ void color_u8_one(const ColorMatrix& m, const int16_t* const* in, int32_t count,
   }
 }
 
-inline bool aligned(const uint8_t* const* out) {
-  const auto bits =
-      reinterpret_cast<uintptr_t>(out[0]) | reinterpret_cast<uintptr_t>(out[1]) | reinterpret_cast<uintptr_t>(out[2]);
-  return bits % kVecBytes == 0;
-}
-
 template <Mix kRed, Mix kGreen, Mix kBlue>
 void color_u8_three(const ColorMatrix& m, const int16_t* const* in, int32_t count, bool stream, uint8_t* const* out) {
-  if (stream && aligned(out)) {
+  if (stream && before_aligned(out[0]) == before_aligned(out[1]) && before_aligned(out[0]) == before_aligned(out[2])) {
     color_u8_as<kRed, kGreen, kBlue, true>(m, in, count, out);
   } else {
     color_u8_as<kRed, kGreen, kBlue, false>(m, in, count, out);

@@ -30,16 +30,16 @@ Scratch::Scratch(const ScratchSizes& sizes) {
   staging_ = next;
 }
 
-ScratchPool::Loan ScratchPool::borrow(const ScratchSizes& sizes) {
+std::unique_ptr<Scratch> ScratchPool::take(const ScratchSizes& sizes) {
   {
     const std::lock_guard lock(mutex_);
     if (!idle_.empty()) {
       std::unique_ptr<Scratch> scratch = std::move(idle_.back());
       idle_.pop_back();
-      return {*this, std::move(scratch)};
+      return scratch;
     }
   }
-  return {*this, std::make_unique<Scratch>(sizes)};
+  return std::make_unique<Scratch>(sizes);
 }
 
 void ScratchPool::give_back(std::unique_ptr<Scratch> scratch) noexcept {

@@ -55,7 +55,8 @@ class ScratchPool {
     std::unique_ptr<Scratch> scratch_;
   };
 
-  Loan borrow(const ScratchSizes& sizes);
+  /// An idle one, or a new one; give it to a Loan.
+  std::unique_ptr<Scratch> take(const ScratchSizes& sizes);
 
  private:
   void give_back(std::unique_ptr<Scratch> scratch) noexcept;

@@ -34,12 +34,13 @@ class Converter:
     """
     def __init__(self, *, pixel_format: str, width: int, height: int, matrix: str, full_range: bool, chroma_location: str, crop: tuple[int, int, int, int], grid: tuple[int, int], window: tuple[int, int, int, int], filter: str, antialias: bool, transpose: bool, flip_x: bool, flip_y: bool, canvas: tuple[int, int], offset: tuple[int, int], fill: tuple[int, int, int], color: str, layout: str, dtype: str, mean: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], std: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], tone_map: str = 'none', primaries: str = 'bt2020') -> None:
         ...
-    def convert(self, planes: list[tuple[int, int]], out: int) -> None:
+    def convert(self, planes: list[tuple[int, int]], out: int, threads: typing.SupportsInt | typing.SupportsIndex = 1) -> None:
         """
         Converts one picture.
         
         planes: (address, pitch in bytes, negative when stored bottom-up) of each plane, in FFmpeg's order.
         out: address of one C-contiguous slot of out_shape. Both must stay valid until the call returns.
+        threads: how many a large slot may be split over, by rows; the caller's own is one of them.
         """
     @property
     def out_shape(self) -> tuple[int, int, int]:

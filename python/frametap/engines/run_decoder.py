@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import av.error
@@ -54,10 +55,10 @@ class Damage:
         return False
 
 
-def convert_on_host(converter: Any, picture: VideoFrame, address: int) -> None:
+def convert_on_host(converter: Any, picture: VideoFrame, address: int, *, threads: int) -> None:
     """Convert a picture into host memory, reading the decoder's planes where they are."""
     planes = [(plane.buffer_ptr, plane.line_size) for plane in picture.planes]
-    converter.convert(planes, address)
+    converter.convert(planes, address, threads)
 
 
 class RunDecoder:
@@ -65,9 +66,9 @@ class RunDecoder:
 
     Args:
         source: the video.
-        threads: threads of the decoder (frame threading).
+        threads: threads of the decoder (frame threading), and of converting a large picture.
         container: an opened one to take over, its decoder unused.
-        convert: converts one picture: (converter, picture, address of the slot).
+        convert: converts one picture: (converter, picture, address of the slot); None converts on the host.
     """
 
     def __init__(
@@ -75,10 +76,10 @@ class RunDecoder:
         source: Source,
         threads: int,
         container: Container | None = None,
-        convert: Callable[[Any, VideoFrame, int], None] = convert_on_host,
+        convert: Callable[[Any, VideoFrame, int], None] | None = None,
     ) -> None:
         self.source, self.threads = source, threads
-        self._convert = convert
+        self._convert = convert or partial(convert_on_host, threads=threads)
         self.decoded = 0
         self.bytes_read = 0
         self.failure: DecodeError | None = None
