@@ -6,15 +6,17 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # A second environment on top of .venv, for the libraries that frametap.integrations works with (6 GB, most of it CUDA).
 EXTRA  := .venv-integrations
+EMULATOR := build/emulator
+APT_PACKAGES := libavcodec-dev libffmpeg-nvenc-dev pkg-config
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check
-CPP     = $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+CPP     = $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 NATIVE := pyproject.toml CMakeLists.txt $(shell find csrc cmake -type f 2>/dev/null)
 
 # One job per core, so that a build does not take a small machine down.
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-integrations lint format bench stubs clean distclean
+.PHONY: help demo test test-integrations emulator libavcodec lint format bench stubs clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,11 +24,23 @@ help: ## list the targets
 demo: $(VENV)/.cli ## sample a clip end to end, print one table, write a contact sheet (VIDEO=path for your own)
 	$(BIN)/frametap demo $(if $(VIDEO),"$(VIDEO)") --cache build/demo --sheet build/demo/sheet.png
 
-test: $(VENV)/.dev ## run the tests (ARGS="-k plan" to choose)
+test: $(VENV)/.dev emulator ## run the tests (ARGS="-k plan" to choose)
 	$(BIN)/pytest $(ARGS)
 
 test-integrations: $(VENV)/.dev $(EXTRA)/.ready ## run the tests against torch, decord, transformers, ... (ARGS as in test)
 	$(EXTRA)/bin/python -m pytest tests/integrations $(ARGS)
+
+emulator: $(VENV)/.dev libavcodec ## build the emulated NVIDIA driver that tests of device="cuda" run on (docs/emulator.md)
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -G Ninja -S tests/emulator -B $(EMULATOR) -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python" \
+	  --log-level=WARNING
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build $(EMULATOR)
+
+# Only the emulated video decoder needs it. Where it cannot be installed the tests on that are skipped, and counted.
+libavcodec:
+	@pkg-config --exists libavcodec ffnvcodec 2> /dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
+	    { apt-get update && apt-get install -y --no-install-recommends $(APT_PACKAGES); } > /dev/null 2>&1; } || \
+	  echo "note: no libavcodec headers, so no emulated video decoder: apt install $(APT_PACKAGES)" >&2
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, clang-format: report, change nothing
 	$(BIN)/ruff check .

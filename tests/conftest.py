@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import emulator_control
 from clips import ClipLibrary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,3 +53,17 @@ def playground(tmp_path: Path, clips: ClipLibrary, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def emulator_libraries() -> Path:
+    """Folder of the emulated driver; a test that needs it is skipped where it is not built.
+
+    FRAMETAP_REQUIRE_EMULATOR=1 makes that a failure.
+    """
+    problem = emulator_control.missing()
+    if problem and os.environ.get("FRAMETAP_REQUIRE_EMULATOR") == "1":
+        pytest.fail(problem)
+    if problem:
+        pytest.skip(problem)
+    return emulator_control.LIBRARIES

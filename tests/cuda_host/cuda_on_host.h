@@ -1,5 +1,5 @@
-// The few words of CUDA C++ that our kernels use, for g++: a kernel becomes a function that is called once per thread of
-// the grid, one after the other. That is all it takes, because kernels here have no barriers, shared memory or warp
+// The few words of CUDA C++ that our kernels use, for g++: a kernel becomes a function that is called once per thread
+// of the grid, one after the other. That is all it takes, because kernels here have no barriers, shared memory or warp
 // operations.
 #pragma once
 
@@ -43,10 +43,10 @@ void launch(void** params, const uint32_t* grid, const uint32_t* block) {
 }  // namespace frametap::on_host
 
 /// Exports `name`_on_host(params, grid, block) and the size of the argument, `name`_param_bytes.
-#define FRAMETAP_ON_HOST(name, Argument)                                                                      \
-  extern "C" __attribute__((visibility("default"))) void name##_on_host(void** params, const uint32_t* grid,  \
-                                                                        const uint32_t* block) {              \
-    frametap::on_host::launch<Argument, frametap::name>(params, grid, block);                                 \
-  }                                                                                                           \
-  extern "C" __attribute__((visibility("default"))) const uint32_t name##_param_bytes;                        \
+#define FRAMETAP_ON_HOST(name, Argument)                                                                     \
+  extern "C" __attribute__((visibility("default"))) void name##_on_host(void** params, const uint32_t* grid, \
+                                                                        const uint32_t* block) {             \
+    frametap::on_host::launch<Argument, frametap::name>(params, grid, block);                                \
+  }                                                                                                          \
+  extern "C" __attribute__((visibility("default"))) const uint32_t name##_param_bytes;                       \
   const uint32_t name##_param_bytes = sizeof(Argument);

@@ -12,7 +12,10 @@
 //     only under the `strict` profile. Tests fail on either.
 #pragma once
 
+// What cuda.h declares is exported by the library that defines it.
+#pragma GCC visibility push(default)
 #include <cuda.h>
+#pragma GCC visibility pop
 
 #include <cstddef>
 #include <cstdint>
@@ -38,7 +41,9 @@ enum class Need {
 // To be called first by an entry point, with its name (`__func__`; a suffix _v2 is dropped, MapVideoFrame64 stays).
 // Returns what the entry point must return at once if it is not CUDA_SUCCESS: an injected fault, a lost device, 3 in
 // a child of fork, 201 without a context.
-EMU_API CUresult enter(const char* entry, Need need = Need::context);
+// An entry point that releases something passes `afterwards`: an injected fault is stored there, to be returned after
+// the work was done (cuMemFree and its like "may also return error codes from previous, asynchronous launches").
+EMU_API CUresult enter(const char* entry, Need need = Need::context, CUresult* afterwards = nullptr);
 
 // ------------------------------------------------------------------------------------------------ contexts, devices
 
