@@ -11,7 +11,13 @@ import pytest
 from integrations.real import real
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = sorted((ROOT / "python" / "frametap" / "integrations").glob("[!_]*.py"))
+FOLDER = ROOT / "python" / "frametap" / "integrations"
+# Dotted names below frametap.integrations, e.g. "torch" and "torchcodec.samplers".
+MODULES = sorted(
+    ".".join(path.relative_to(FOLDER).with_suffix("").parts).removesuffix(".__init__")
+    for path in FOLDER.rglob("*.py")
+    if path.parent != FOLDER or path.stem != "__init__"
+)
 PAGES = sorted((ROOT / "docs" / "integrations").glob("*.md"))
 PACKAGES = "torch|torchvision|torchcodec|decord|transformers|qwen_vl_utils|ray|webdataset|datasets|cupy|jax|tensorflow"
 
@@ -43,18 +49,18 @@ def test_python_snippet(code: str) -> None:
 
 
 @pytest.mark.usefixtures("playground")
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_docstring_examples(path: Path) -> None:
-    module = real(f"frametap.integrations.{path.stem}")
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name: str) -> None:
+    module = real(f"frametap.integrations.{name}")
     failed, _ = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert failed == 0, "see the captured output"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_every_integration_has_a_page(path: Path) -> None:
-    if any(path.stem.startswith(f"{whole.stem}_") for whole in MODULES):
-        return  # torch_prefetch is part of torch
+@pytest.mark.parametrize("name", MODULES)
+def test_every_integration_has_a_page(name: str) -> None:
+    if any(name.startswith((f"{whole}_", f"{whole}.")) for whole in MODULES):
+        return  # torch_prefetch is part of torch, torchcodec.samplers of torchcodec
     text = "".join(page.read_text() for page in PAGES)
-    assert f"frametap.integrations.{path.stem}" in text or (
-        f"from frametap.integrations import {path.stem}" in text
-    ), f"docs/integrations/ does not show {path.stem}"
+    assert f"frametap.integrations.{name}" in text or (
+        f"from frametap.integrations import {name}" in text
+    ), f"docs/integrations/ does not show {name}"

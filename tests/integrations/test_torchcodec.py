@@ -1,0 +1,267 @@
+"""The torchcodec stand-in beside torchcodec itself: same frames, times, errors and metadata.
+
+Left out are clips on which torchcodec 0.17 itself is wrong or fails: transport streams (its frame 0 is not the first), AVI,
+MPEG-PS and raw streams (it ends early), intra refresh. Pixels of 4:4:4 are equal; where chroma is interpolated both are
+approximations, and frames must lie far nearer to each other than to their neighbours.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import frametap as ft
+from clips import ClipLibrary
+from integrations.real import real
+
+torch = real("torch")
+theirs = real("torchcodec.decoders")
+
+from frametap.integrations.torchcodec import decoders as ours  # noqa: E402
+
+CLIPS = (
+    "h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "prores", "h264_open_gop", "hevc_open_gop", "h264_pyramid", "h264_mkv",
+    "h264_fragmented", "vfr", "vfr_mkv", "ntsc", "late_start", "late_start_mp4", "edit_list", "one_frame", "rotate90",
+    "rotate180", "rotate270", "odd_size", "h264_422", "h264_10bit", "bt709", "full_range", "two_tracks",
+)  # fmt: skip
+EXACT = ("h264_444", "ffv1", "png_rgb", "hevc_gbr", "hevc_12bit_444")
+# H.264 and HEVC in MP4 with a varying rate: torchcodec tells the nominal duration of every frame.
+OTHER_DURATIONS = ("vfr",)
+
+
+@pytest.fixture(params=[*CLIPS, *EXACT])
+def clip(request: pytest.FixtureRequest, clips: ClipLibrary) -> Path:
+    return clips[request.param]
+
+
+def both(path: Any, **arguments: Any) -> tuple[Any, Any]:
+    return theirs.VideoDecoder(path, **arguments), ours.VideoDecoder(path, **arguments)
+
+
+def assert_same_frames(
+    real_batch: Any, batch: Any, *, exact: bool = False, durations: bool = True
+) -> None:
+    assert batch.data.shape == real_batch.data.shape
+    assert batch.data.dtype == real_batch.data.dtype
+    assert torch.equal(batch.pts_seconds, real_batch.pts_seconds)
+    if durations:
+        assert torch.equal(batch.duration_seconds, real_batch.duration_seconds)
+    if exact:
+        assert torch.equal(batch.data, real_batch.data)
+    elif batch.data.numel():
+        difference = (batch.data.float() - real_batch.data.float()).abs().mean(dim=(-1, -2, -3))
+        assert difference.max() < 3  # of 255; another frame of these clips differs by 40
+
+
+def test_frames_and_times_by_number(clip: Path) -> None:
+    expected, decoder = both(clip)
+    assert len(decoder) == len(expected)
+    count = len(decoder)
+    numbers = [count - 1, 0, count // 2, -1, count // 2, count // 3]
+    exact, durations = clip.stem in EXACT, clip.stem not in OTHER_DURATIONS
+    for indices in (numbers, torch.tensor(numbers)):
+        batch = decoder.get_frames_at(indices)
+        assert_same_frames(expected.get_frames_at(indices), batch, exact=exact, durations=durations)
+    if clip.stem != "png_rgb":  # where frametap knows of the first keyframe only
+        assert decoder._get_key_frame_indices() == expected._get_key_frame_indices().tolist()
+
+
+def test_frames_by_time(clip: Path) -> None:
+    expected, decoder = both(clip)
+    begin, end = expected.metadata.begin_stream_seconds, expected.metadata.end_stream_seconds
+    inside = np.nextafter(end, begin)
+    times = [
+        begin,
+        (begin + end) / 2,
+        inside,
+        begin,
+        *expected.get_frames_at([len(expected) // 2]).pts_seconds.tolist(),
+    ]
+    durations = clip.stem not in OTHER_DURATIONS
+    for seconds in (times, torch.tensor(times, dtype=torch.float64)):
+        assert_same_frames(
+            expected.get_frames_played_at(seconds),
+            decoder.get_frames_played_at(seconds),
+            durations=durations,
+        )
+    # Alone, torchcodec's get_frame_played_at gives the *next* frame where a gap follows the duration of one; its batch does not.
+    frame = decoder.get_frame_played_at(times[1])
+    assert frame.pts_seconds == expected.get_frames_played_at([times[1]]).pts_seconds.item()
+    for start, stop in (
+        (begin, end),
+        (begin, begin),
+        (times[1], end),
+        (times[1], times[1]),
+        (begin, times[1]),
+    ):
+        for fps in (None, 7.0, 60):
+            assert_same_frames(
+                expected.get_frames_played_in_range(start, stop, fps),
+                decoder.get_frames_played_in_range(start, stop, fps),
+                durations=durations,
+            )
+
+
+FROM_HEADERS = {  # what FFmpeg's stream does not say, frametap takes from the file; unknown pixels it calls square
+    "duration_seconds_from_header", "bit_rate", "average_fps_from_header", "pixel_aspect_ratio", "color_space",
+    "begin_stream_seconds_from_header", "num_frames_from_header",
+}  # fmt: skip
+
+
+def test_metadata(clip: Path) -> None:
+    expected, decoder = both(clip)
+    for name in set(vars(expected.metadata)) - FROM_HEADERS:
+        told, true = getattr(decoder.metadata, name), getattr(expected.metadata, name)
+        assert told == true, name
+    assert set(vars(decoder.metadata)) == set(vars(expected.metadata))
+    assert decoder.stream_index == expected.stream_index
+    assert str(decoder.cpu_fallback) == str(expected.cpu_fallback)
+    assert not decoder.cpu_fallback
+    assert f"num_frames: {len(decoder)}" in repr(decoder.metadata)
+
+
+def test_color_names_are_ffmpegs(clips: ClipLibrary) -> None:
+    expected, decoder = both(clips["bt709"])
+    for name in ("color_space", "color_primaries", "color_transfer_characteristic"):
+        assert getattr(decoder.metadata, name) == getattr(expected.metadata, name) == "bt709"
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------
+
+
+def test_indexing(clips: ClipLibrary) -> None:
+    expected, decoder = both(clips["h264_444"])
+    for key in (0, -1, np.int64(5), slice(3, 9, 2), slice(-3, None), slice(0, 0)):
+        assert torch.equal(decoder[key], expected[key])
+    assert decoder[::-1].shape[0] == len(decoder), "torchcodec refuses steps below 1"
+    assert_same_frames(
+        expected.get_frames_in_range(-10, 1000, 3),
+        decoder.get_frames_in_range(-10, 1000, 3),
+        exact=True,
+    )
+    data, pts_seconds, duration_seconds = decoder.get_frame_at(7)
+    assert (data.shape, pts_seconds, duration_seconds) == ((3, 120, 160), 7 / 24, 1 / 24)
+    assert isinstance(next(iter(decoder)), torch.Tensor)
+
+
+def test_layout_and_dtype(clips: ClipLibrary) -> None:
+    for arguments in (
+        {"dimension_order": "NHWC"},
+        {"output_dtype": torch.float32},
+        {"output_dtype": "auto"},
+    ):
+        for name in ("h264_444", "hevc_12bit_444"):
+            expected, decoder = both(clips[name], **arguments)
+            frame, reference = decoder[3], expected[3]
+            assert frame.shape == reference.shape
+            assert frame.dtype == reference.dtype
+            assert frame.is_contiguous()
+            scale = 1.0 if frame.dtype == torch.uint8 else 255.0
+            assert ((frame.float() - reference.float()) * scale).abs().max() < 2
+
+
+def test_sources(clips: ClipLibrary) -> None:
+    path = clips["h264"]
+    data = path.read_bytes()
+    expected = ours.VideoDecoder(path)[5]
+
+    class OnlyReadAndSeek:
+        def __init__(self) -> None:
+            self.file = io.BytesIO(data)
+
+        def read(self, size: int) -> bytes:
+            return self.file.read(size)
+
+        def seek(self, offset: int, whence: int) -> int:
+            return self.file.seek(offset, whence)
+
+    tensor = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    with path.open("rb") as file:
+        for source in (str(path), data, tensor, file, io.BytesIO(data), OnlyReadAndSeek()):
+            theirs.VideoDecoder(source)
+            assert torch.equal(ours.VideoDecoder(source)[5], expected)
+
+
+def test_num_ffmpeg_threads_and_seek_mode_change_nothing(clips: ClipLibrary) -> None:
+    expected = ours.VideoDecoder(clips["hevc"])[17]
+    for arguments in (
+        {"num_ffmpeg_threads": 0},
+        {"num_ffmpeg_threads": 2},
+        {"seek_mode": "approximate"},
+        {"device": "cpu"},
+    ):
+        assert torch.equal(ours.VideoDecoder(clips["hevc"], **arguments)[17], expected)
+
+
+def test_custom_frame_mappings(clips: ClipLibrary) -> None:
+    frames = [{"pts": i * 512, "duration": 512, "key_frame": int(i % 12 == 0)} for i in range(48)]
+    for mappings in (json.dumps({"frames": frames}), io.StringIO(json.dumps({"frames": frames}))):
+        assert len(ours.VideoDecoder(clips["h264"], custom_frame_mappings=mappings)) == 48
+    for bad in ("{", "{}", '{"frames": [{"pts": 1}]}'):
+        for module in (theirs, ours):
+            with pytest.raises(ValueError, match="mappings"):
+                module.VideoDecoder(clips["h264"], custom_frame_mappings=bad)
+
+
+MISTAKES: list[tuple[str, Any]] = [
+    ("no file", lambda m, _: m.VideoDecoder("absent.mp4")),
+    ("no video", lambda m, _: m.VideoDecoder(b"not a video")),
+    ("no source", lambda m, _: m.VideoDecoder(123)),
+    ("text", lambda m, _: m.VideoDecoder(io.StringIO("text"))),
+    ("seek mode", lambda m, p: m.VideoDecoder(p, seek_mode="fast")),
+    ("order", lambda m, p: m.VideoDecoder(p, dimension_order="CHWN")),
+    ("dtype", lambda m, p: m.VideoDecoder(p, output_dtype=torch.float16)),
+    ("threads", lambda m, p: m.VideoDecoder(p, num_ffmpeg_threads=None)),
+    ("both modes", lambda m, p: m.VideoDecoder(p, seek_mode="approximate", custom_frame_mappings="{}")),
+    ("frame", lambda m, p: m.VideoDecoder(p).get_frame_at(48)),
+    ("negative frame", lambda m, p: m.VideoDecoder(p).get_frame_at(-49)),
+    ("frames", lambda m, p: m.VideoDecoder(p).get_frames_at([0, 48])),
+    ("key", lambda m, p: m.VideoDecoder(p)["a"]),
+    ("early", lambda m, p: m.VideoDecoder(p).get_frame_played_at(-0.1)),
+    ("late", lambda m, p: m.VideoDecoder(p).get_frame_played_at(2.0)),
+    ("late batch", lambda m, p: m.VideoDecoder(p).get_frames_played_at([0.0, 2.0])),
+    ("turned", lambda m, p: m.VideoDecoder(p).get_frames_played_in_range(1.0, 0.5)),
+    ("long", lambda m, p: m.VideoDecoder(p).get_frames_played_in_range(1.0, 2.5)),
+    ("late range", lambda m, p: m.VideoDecoder(p).get_frames_played_in_range(2.0, 2.0)),
+    ("fps", lambda m, p: m.VideoDecoder(p).get_frames_played_in_range(0.0, 1.0, fps=0)),
+    ("transform", lambda m, p: m.VideoDecoder(p, transforms=["resize"])),
+    ("backend", lambda m, _: m.set_cuda_backend("vaapi").__enter__()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", [pytest.param(call, id=name) for name, call in MISTAKES])
+def test_mistakes_raise_the_same_errors(mistake: Any, clips: ClipLibrary) -> None:
+    with pytest.raises((Exception,)) as expected:
+        mistake(theirs, clips["h264"])
+    with pytest.raises(expected.type):
+        mistake(ours, clips["h264"])
+
+
+def test_errors_are_frametaps_too(clips: ClipLibrary) -> None:
+    with pytest.raises(ft.FrametapError) as caught:
+        ours.VideoDecoder("absent.mp4")
+    assert isinstance(caught.value.__cause__, ft.SourceError)
+    assert isinstance(pickle.loads(pickle.dumps(caught.value)), ours.DecoderError), (
+        "it must come out of a worker"
+    )
+    with pytest.raises(ft.UnsupportedError, match="stream 0"):
+        ours.VideoDecoder(clips["two_tracks"], stream_index=1)
+    assert len(ours.VideoDecoder(clips["two_tracks"], stream_index=0)) == 48
+    with pytest.raises(ft.UnsupportedError, match="nvdec"), ours.set_cuda_backend("ffmpeg"):
+        pass
+    with ours.set_cuda_backend("nvdec"):
+        assert len(ours.SimpleVideoDecoder(clips["h264"])) == 48
+
+
+def test_where_torchcodec_is_wrong(clips: ClipLibrary) -> None:
+    """What the list at the top leaves out: frame 0 of a transport stream, against plain decoding."""
+    expected = ft.sample(clips["h264_ts"], ft.Indices([0]))
+    decoder = ours.VideoDecoder(clips["h264_ts"])
+    np.testing.assert_array_equal(decoder[0].numpy(), expected.numpy()[0])
+    assert decoder.get_frame_at(0).pts_seconds == decoder.metadata.begin_stream_seconds
