@@ -29,7 +29,6 @@ from frametap.sampler import (
     Uniform,
     WindowedSampler,
 )
-from peer_samplers import ask
 
 VIDEO = ConstantRate(num_frames=100, average_fps=25)  # 4 s
 TICKS = 90_000  # pts of the made-up videos count in the time base of MPEG
@@ -290,25 +289,6 @@ def test_clips_stay_inside_and_keep_their_step(
         assert np.all(np.diff(table, axis=1) == step)
     if not random:
         assert np.all(np.diff(table[:, 0]) >= 0)
-
-
-def test_regular_clips_are_torchcodecs() -> None:
-    rng = np.random.default_rng(0)
-    cases = [
-        {"num_clips": int(c), "num_frames_per_clip": int(f), "num_indices_between_frames": int(s)}
-        for c, f, s in rng.integers(1, [40, 20, 12], size=(400, 3))
-    ]
-    totals = rng.integers(1, 2000, size=len(cases)).tolist()
-    policies = rng.choice(["repeat_last", "wrap"], size=len(cases)).tolist()
-    answers = ask(
-        [
-            {"peer": "torchcodec", "total": total, "arguments": {**case, "policy": policy}}
-            for total, case, policy in zip(totals, cases, policies, strict=True)
-        ]
-    )
-    for total, case, policy, answer in zip(totals, cases, policies, answers, strict=True):
-        mine = Clips(*case.values(), policy=policy)(ConstantRate(total, 25))
-        assert mine.tolist() == answer, (total, case)
 
 
 def test_a_last_frame_without_duration_is_on_screen_at_its_pts() -> None:

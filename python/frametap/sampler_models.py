@@ -1,6 +1,6 @@
 """Samplers that give the very same frame numbers as the preprocessing a model was trained with.
 
-The formulas are those of qwen-vl-utils 0.0.14 and transformers 5.23.0, with torch's float32
+The formulas are those of qwen-vl-utils 0.0.14 and transformers 5.24.0, with torch's float32
 arithmetic redone in numpy, because a number that falls between two frames is decided by its last
 bit. torch itself is not needed.
 """

@@ -23,19 +23,24 @@ PACKAGES = "torch|torchvision|torchcodec|decord|transformers|qwen_vl_utils|ray|w
 
 
 def snippets(*pages: Path) -> list[object]:
-    """Fenced Python blocks of the pages that import one of PACKAGES or frametap.integrations."""
+    """Fenced Python blocks of the integrations' pages, and those of other pages that import one of their libraries."""
     found = []
     for path in pages:
         text = path.read_text()
         for block in re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
             line = text[: block.start()].count("\n") + 2
-            if packages(block.group(1)) or "frametap.integrations" in block.group(1):
+            if path in PAGES or needed(block.group(1)):
                 found.append(pytest.param(block.group(1), id=f"{path.name}:{line}"))
     return found
 
 
-def packages(code: str) -> list[str]:
-    return re.findall(rf"^\s*(?:import|from) ({PACKAGES})\b", code, re.MULTILINE)
+def needed(code: str) -> list[str]:
+    """Modules without which a snippet is skipped: libraries, and the integrations, each of which imports its library."""
+    found = re.findall(rf"^\s*(?:import|from) ({PACKAGES})\b", code, re.MULTILINE)
+    found += re.findall(r"^\s*from (frametap\.integrations\.\w+) import", code, re.MULTILINE)
+    for names in re.findall(r"^\s*from frametap\.integrations import (.+)$", code, re.MULTILINE):
+        found += [f"frametap.integrations.{name.split()[0]}" for name in names.split(",")]
+    return found
 
 
 @pytest.mark.usefixtures("playground")
@@ -43,8 +48,8 @@ def packages(code: str) -> list[str]:
     "code", snippets(ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *PAGES)
 )
 def test_python_snippet(code: str) -> None:
-    for package in packages(code):
-        real(package)
+    for module in needed(code):
+        real(module)
     exec(compile(code, "snippet", "exec"), {"__name__": "snippet"})
 
 
