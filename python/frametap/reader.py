@@ -201,7 +201,8 @@ class VideoReader:
     ) -> Iterator[FrameBatch]:
         """Yield all frames, or those a sampler chooses, in batches of `size`; the last may be shorter.
 
-        Memory does not grow with the length of the video: one batch and what the decoder needs.
+        Memory does not grow with the length of the video: one batch, what decoders need, and with several threads the
+        frames of a keyframe interval per thread that wait for their turn (64 MiB each at most).
         """
         if size < 1:
             raise ValueError(f"a batch holds at least one frame, got size={size}")
@@ -209,15 +210,14 @@ class VideoReader:
         self._open_engine()
         frames = np.arange(len(self)) if sampler is None else sampler(self.index)
         if (np.diff(frames) > 0).all():
-            return self._stream(self._plan(frames, joined=True), size, on_error)
+            return self._stream(self._plan(frames), size, on_error)
         parts = (frames[i : i + size] for i in range(0, len(frames), size))
         return (self._fetch(self._plan(part), on_error=on_error) for part in parts)
 
-    def _plan(self, frames: Any, snap_seconds: float = 0.0, *, joined: bool = False) -> Plan:
+    def _plan(self, frames: Any, snap_seconds: float = 0.0) -> Plan:
         """Plan frames, first reading the packet headers the plan rests on where the index lacks them."""
         while True:
             plan = Plan.of(self.index, frames).snap(snap_seconds)
-            plan = plan.joined() if joined else plan
             spans = [span for run in plan.runs for span in _spans_to_know(self.index, run)]
             unread = unread_spans(self.index, spans)
             if not unread:

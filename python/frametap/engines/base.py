@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
+from math import prod
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -20,6 +21,8 @@ from frametap.transform import Transform
 
 OnError: TypeAlias = Literal["raise", "skip", "repeat", "black"]
 Shape: TypeAlias = tuple[int, int, int]
+
+_ITEM_BYTES = {"uint8": 1, "float16": 2, "bfloat16": 2, "float32": 4}
 
 
 @dataclass
@@ -130,6 +133,14 @@ class Destination:
         unique, first = np.unique(frames, return_index=True)
         self._slot = dict(zip(unique.tolist(), first.tolist(), strict=True))
         self._filled = np.zeros(len(frames), dtype=bool)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame as the video's headers let expect them."""
+        width, height = self.nominal_size
+        nominal = PictureFormat("gray", width or 1, height or 1, "unspecified", True)
+        params = self.transform.resolve(nominal, num_frames=len(self.frames))
+        return prod(params.out_shape) * _ITEM_BYTES[params.dtype]
 
     def slot(self, frame: int, picture: PictureFormat) -> tuple[Any, int]:
         """Return what converts a picture of this format, and the address that it is to write a wanted frame to."""

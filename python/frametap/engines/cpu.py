@@ -7,12 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice, takewhile
 
+import numpy as np
 from av.video.frame import VideoFrame
 
 from frametap.container import Container
 from frametap.engines.base import Destination, HostTarget, Report, Slots, Target
+from frametap.engines.batch_window import BatchWindow
 from frametap.engines.run_decoder import RunDecoder
 from frametap.errors import DecodeError
 from frametap.index import FrameIndex
@@ -21,6 +23,10 @@ from frametap.source import Source
 
 # Frame threads have to be filled and drained; a shorter run is decoded faster without.
 _MIN_PACKETS_FOR_FRAME_THREADS = 8
+# With fewer runs than this for each worker, the last ones of a stream would leave workers idle for long.
+_MIN_RUNS_PER_WORKER = 2
+# Converted frames of a run that may wait for the consumer, per worker: about what the pictures in its decoder take.
+_MAX_BYTES_AHEAD = 64 << 20
 
 
 class CpuEngine:
@@ -57,10 +63,12 @@ class CpuEngine:
                 self._spare = None
 
     def _borrow(self, threads: int) -> RunDecoder:
+        if self._pid != os.getpid():
+            # A forked child shares the parent's file positions: leave its decoders alone and open our own. Its lock may be
+            # held by a thread that stayed with the parent.
+            self._idle, self._spare, self._pid = {}, None, os.getpid()
+            self._lock = threading.Lock()
         with self._lock:
-            if self._pid != os.getpid():
-                # A forked child shares the parent's file positions: leave its decoders alone and open our own.
-                self._idle, self._spare, self._pid = {}, None, os.getpid()
             idle = self._idle.setdefault(threads, [])
             if idle:
                 return idle.pop()
@@ -183,11 +191,29 @@ class CpuEngine:
     ) -> Iterator[tuple[Destination, Report]]:
         """Fill one destination after another with the plan's ascending frames; see `Engine.stream`.
 
-        One decoder with frame threads reads the runs in order; nothing is held but what it holds and the batch at hand.
+        Several workers decode keyframe intervals ahead of the consumer where those are short enough to be kept once they
+        are converted. Elsewhere one decoder with frame threads reads the runs in order.
         """
+        batches = iter(batches)
+        first = next(batches, None)
+        if first is None:
+            return iter(())
+        longest = max(len(run.frames) for run in plan.runs)
+        workers = min(self.threads, len(plan.runs) // _MIN_RUNS_PER_WORKER)
+        if plan.index.fresh_decoders or longest * first[0].frame_bytes > _MAX_BYTES_AHEAD:
+            workers = 1
+        batches = chain([first], batches)
+        if workers > 1:
+            return self._stream_by_runs(plan, batches, workers, workers * longest)
+        return self._stream_in_order(plan.joined(), batches)
+
+    def _stream_in_order(
+        self, plan: Plan, batches: Iterable[tuple[Destination, Report]]
+    ) -> Iterator[tuple[Destination, Report]]:
+        """Decode one run after another with frame threads; nothing is held but what the decoder holds and the batch at hand."""
         decoder = self._borrow(self.threads)
         try:
-            pictures = self._in_order(plan, decoder)
+            pictures = (item for run in plan.runs for item in _in_order(run, plan.index, decoder))
             for destination, report in batches:
                 wanted = islice(pictures, len(destination.frames))
                 self._fill(decoder, wanted, destination, report)
@@ -197,19 +223,69 @@ class CpuEngine:
             raise
         self._give_back(decoder)
 
-    @staticmethod
-    def _in_order(
-        plan: Plan, decoder: RunDecoder
-    ) -> Iterator[tuple[int, VideoFrame | DecodeError]]:
-        """Yield every wanted frame of a plan with its picture, or with the error that took its place."""
-        for run in plan.runs:
-            expected = deque(run.frames.tolist())
-            for frame, picture in decoder.decode(run, plan.index):
-                if not expected or frame < expected[0]:
-                    continue  # a damaged stream may bring a picture after its turn
-                while expected[0] != frame:
-                    yield expected.popleft(), decoder.missing(run)[1]
-                yield expected.popleft(), picture
-                del picture
-            for frame in expected:
-                yield frame, decoder.missing(run)[1]
+    def _stream_by_runs(
+        self, plan: Plan, batches: Iterable[tuple[Destination, Report]], workers: int, ahead: int
+    ) -> Iterator[tuple[Destination, Report]]:
+        """Decode a run per worker, each with one thread: no waiting for references, which frame threads do for each other."""
+        window = BatchWindow(batches, ahead)
+        positions = np.cumsum([0] + [len(run.frames) for run in plan.runs]).tolist()
+        runs = deque(zip(positions[:-1], plan.runs, strict=True))
+        # Should the consumer drop the iterator unfinished, its threads must not keep the interpreter from ending.
+        threads = [
+            threading.Thread(
+                target=self._fill_window,
+                args=(window, runs, plan.index),
+                name=f"frametap-{i}",
+                daemon=True,
+            )
+            for i in range(workers)
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            yield from window.take(positions[-1])
+        finally:
+            window.stop()
+            for thread in threads:
+                thread.join()
+
+    def _fill_window(
+        self, window: BatchWindow, runs: deque[tuple[int, Run]], index: FrameIndex
+    ) -> None:
+        """Take runs in order and put their frames into the batches they belong to, until none is left."""
+        position = 0
+        try:
+            decoder = self._borrow(1)
+            try:
+                while runs and not window.stopped:
+                    position, run = runs.popleft()
+                    end = position + len(run.frames)
+                    pictures = _in_order(run, index, decoder)
+                    while position < end and (batch := window.batch_at(position)) is not None:
+                        count = min(end, batch.end) - position
+                        wanted = takewhile(lambda _: not window.stopped, islice(pictures, count))
+                        self._fill(decoder, wanted, batch.destination, batch.report)
+                        window.filled(batch, count)
+                        position += count
+            except BaseException:
+                decoder.close()
+                raise
+            self._give_back(decoder)
+        except BaseException as error:
+            window.fail(position, error)
+
+
+def _in_order(
+    run: Run, index: FrameIndex, decoder: RunDecoder
+) -> Iterator[tuple[int, VideoFrame | DecodeError]]:
+    """Yield every wanted frame of a run with its picture, or with the error that took its place."""
+    expected = deque(run.frames.tolist())
+    for frame, picture in decoder.decode(run, index):
+        if not expected or frame < expected[0]:
+            continue  # a damaged stream may bring a picture after its turn
+        while expected[0] != frame:
+            yield expected.popleft(), decoder.missing(run)[1]
+        yield expected.popleft(), picture
+        del picture
+    for frame in expected:
+        yield frame, decoder.missing(run)[1]

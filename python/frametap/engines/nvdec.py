@@ -331,7 +331,7 @@ class NvdecEngine(HybridEngine):
         window = Window(iter(batches))
         decoder = self._borrow(1)
         try:
-            for run in Plan.of(plan.index, plan.frames).runs:
+            for run in plan.runs:
                 for _ in self._convert_run(decoder, run, plan.index, window, window.report):
                     yield from window.complete()
             yield from window.complete()

@@ -1,0 +1,167 @@
+"""`batches()` with several workers: the same frames as with one, a bounded way ahead of the consumer, and a clean end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import frametap as ft
+from clips import ClipLibrary
+from frametap.engines import cpu
+from frametap.engines.base import Destination
+from frametap.engines.run_decoder import RunDecoder
+
+SMALL = ft.Transform(size=(24, 32))
+
+
+def workers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("frametap-")]
+
+
+@pytest.mark.parametrize("size", [1, 5, 64])
+@pytest.mark.parametrize("step", [1, 3, 40])
+@pytest.mark.parametrize(
+    "name", ["h264", "hevc", "hevc_open_gop", "mpeg2", "vp9", "av1", "mjpeg", "vfr_mkv", "long"]
+)
+def test_as_with_one_thread(clips: ClipLibrary, name: str, step: int, size: int) -> None:
+    sampler = ft.Every(step)
+    with ft.open(clips[name], transform=SMALL, threads=1) as one:
+        expected = one.sample(sampler)
+        plan = one.plan(sampler)
+    with ft.open(clips[name], transform=SMALL, threads=3) as video:
+        batches = list(video.batches(size, sampler))
+    assert_array_equal(np.concatenate([batch.indices for batch in batches]), expected.indices)
+    assert_array_equal(np.concatenate([batch.numpy() for batch in batches]), expected.numpy())
+    reports = [batch.report for batch in batches]
+    assert sum(report.bytes_read for report in reports) == plan.bytes
+    assert sum(report.mapped for report in reports) == len(plan.frames)
+    assert len(plan.frames) <= sum(report.decoded for report in reports) <= plan.packets
+    assert not workers()
+
+
+def test_runs_are_decoded_at_the_same_time(
+    clips: ClipLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs meet at a barrier, which one decoder reading them in order could never pass."""
+    barrier = threading.Barrier(2, timeout=20)
+    decode = RunDecoder.decode
+
+    def meeting(self: RunDecoder, run: Any, index: Any) -> Iterator[Any]:
+        if run.start in (0, 12):
+            barrier.wait()
+        return decode(self, run, index)
+
+    monkeypatch.setattr(RunDecoder, "decode", meeting)
+    with ft.open(clips["h264"], transform=SMALL, threads=2) as video:
+        assert sum(len(batch) for batch in video.batches(8)) == 48
+
+
+def test_bounded_ahead(clips: ClipLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The consumer holds the first batch; workers stop a run each and a batch later, and go on when it asks for more."""
+    done: list[int] = []
+    note = Destination.done
+
+    def noting(self: Destination, frame: int) -> None:
+        done.append(frame)
+        note(self, frame)
+
+    monkeypatch.setattr(Destination, "done", noting)
+    with ft.open(clips["long"], transform=SMALL, threads=2) as video:
+        batches = video.batches(10)
+        next(batches)
+        before = -1
+        while len(done) != before:
+            before = len(done)
+            time.sleep(0.3)
+        assert 10 < max(done) < 10 + 2 * 50 + 10
+        next(batches)
+        batches.close()  # type: ignore[attr-defined]
+        assert max(done) < 20 + 2 * 50 + 10
+        assert not workers()
+        assert len(video.sample(ft.Uniform(4))) == 4
+
+
+def test_long_runs_of_large_frames_are_not_kept(
+    clips: ClipLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "_MAX_BYTES_AHEAD", 12 * 3 * 24 * 32 - 1)
+    with ft.open(clips["h264"], transform=SMALL, threads=2) as video:
+        batches = video.batches(4)
+        next(batches)
+        assert not workers()
+        monkeypatch.setattr(cpu, "_MAX_BYTES_AHEAD", 12 * 3 * 24 * 32)
+        batches = video.batches(4)
+        next(batches)
+        assert workers()
+        batches.close()  # type: ignore[attr-defined]
+
+
+def test_an_error_comes_after_the_batches_before_it(
+    clips: ClipLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = RunDecoder.decode
+
+    def failing(self: RunDecoder, run: Any, index: Any) -> Iterator[Any]:
+        if run.start == 24:
+            raise ft.SourceError("gone")
+        return decode(self, run, index)
+
+    monkeypatch.setattr(RunDecoder, "decode", failing)
+    with ft.open(clips["h264"], transform=SMALL, threads=2) as video:
+        batches = video.batches(8)
+        assert [next(batches).indices[0] for _ in range(3)] == [0, 8, 16]
+        with pytest.raises(ft.SourceError, match="gone"):
+            next(batches)
+    assert not workers()
+
+
+UNFINISHED = """
+import sys
+import frametap as ft
+video = ft.open(sys.argv[1], transform=ft.Transform(size=(24, 32)), threads=2)
+batches = video.batches(4)
+print(len(next(batches)))
+"""
+
+
+def test_an_unfinished_iterator_does_not_keep_the_interpreter(clips: ClipLibrary) -> None:
+    command = [sys.executable, "-c", UNFINISHED, str(clips["long"])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_cannot_go_on_with_it(clips: ClipLibrary) -> None:
+    with ft.open(clips["long"], transform=SMALL, threads=2) as video:
+        batches = video.batches(4)
+        next(batches)
+        child = os.fork()
+        if child == 0:
+            try:
+                next(batches)
+            except ft.SourceError as error:
+                os._exit(0 if "forked" in str(error) else 2)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert sum(len(batch) for batch in batches) == 1496
+
+
+def test_frames_of_a_small_clip_on_disk_and_in_memory(clips: ClipLibrary) -> None:
+    """Workers share a source, whatever it is."""
+    path = Path(clips["h264"])
+    with path.open("rb") as file:
+        for source in (path.read_bytes(), file):
+            with ft.open(source, transform=SMALL, threads=3) as video:
+                got = np.concatenate([batch.numpy() for batch in video.batches(7)])
+                assert_array_equal(got, video[:].numpy())
