@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import warnings
 from typing import Any
 
 import pytest
+
+# Read when the libraries are imported: no test asks a hub, and Ray neither counts its users nor serves a dashboard.
+os.environ.update(HF_HUB_OFFLINE="1", RAY_USAGE_STATS_ENABLED="0", RAY_DEDUP_LOGS="0")
 
 
 def real(name: str) -> Any:
