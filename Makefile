@@ -30,10 +30,15 @@ test: $(VENV)/.dev emulator ## run the tests (ARGS="-k plan" to choose)
 test-integrations: $(VENV)/.dev $(EXTRA)/.ready ## run the tests against torch, decord, transformers, ... (ARGS as in test)
 	$(EXTRA)/bin/python -m pytest tests/integrations $(ARGS)
 
-emulator: $(VENV)/.dev libavcodec ## build the emulated NVIDIA driver that tests of device="cuda" run on (docs/emulator.md)
+emulator: $(VENV)/.dev $(VENV)/.nvcodec libavcodec ## build the emulated NVIDIA driver that tests of device="cuda" run on (docs/emulator.md)
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -G Ninja -S tests/emulator -B $(EMULATOR) -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python" \
 	  --log-level=WARNING
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build $(EMULATOR)
+
+# A client to try the emulated decoder with. It has wheels for some platforms only; without it its tests are skipped.
+$(VENV)/.nvcodec: $(VENV)/.created
+	$(PIP) --only-binary :all: 'PyNvVideoCodec>=2.0' || echo "note: no PyNvVideoCodec for this platform" >&2
+	touch $@
 
 # Only the emulated video decoder needs it. Where it cannot be installed the tests on that are skipped, and counted.
 libavcodec:

@@ -61,7 +61,17 @@ def emulator_libraries() -> Path:
 
     FRAMETAP_REQUIRE_EMULATOR=1 makes that a failure.
     """
-    problem = emulator_control.missing()
+    return _emulated("libcuda.so.1")
+
+
+@pytest.fixture(scope="session")
+def emulated_nvdec() -> Path:
+    """The same with the video decoder, which needs FFmpeg's headers to be built."""
+    return _emulated("libnvcuvid.so.1")
+
+
+def _emulated(library: str) -> Path:
+    problem = emulator_control.missing(library)
     if problem and os.environ.get("FRAMETAP_REQUIRE_EMULATOR") == "1":
         pytest.fail(problem)
     if problem:

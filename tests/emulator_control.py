@@ -22,11 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ROOT / "build" / "emulator" / "lib"
 
 
-def missing() -> str | None:
-    """Say why the emulator cannot be used here; None if it can."""
-    if (LIBRARIES / "libcuda.so.1").is_file():
+def missing(library: str = "libcuda.so.1") -> str | None:
+    """Say why that library of the emulator cannot be used here; None if it can."""
+    if (LIBRARIES / library).is_file():
         return None
-    return "the emulated CUDA driver is not built: make emulator"
+    return f"the emulated CUDA driver is not built, or without {library}: make emulator"
 
 
 def environment(**settings: object) -> dict[str, str]:
