@@ -16,7 +16,7 @@ NATIVE := pyproject.toml CMakeLists.txt $(shell find csrc cmake -type f 2>/dev/n
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-integrations emulator libavcodec lint format bench stubs clean distclean
+.PHONY: help demo test test-integrations emulator libavcodec lint format bench bench-kernels stubs clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ format: $(VENV)/.dev ## let ruff and clang-format rewrite the sources
 	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP)
+
+bench-kernels: $(VENV)/.bench ## the pixel kernels next to swscale and torchvision: one table
+	$(BIN)/pytest benchmarks/bench_kernels.py --benchmark-enable --benchmark-only --benchmark-quiet -q $(ARGS)
 
 bench: $(VENV)/.bench ## time the main jobs on this machine
 	$(BIN)/pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,stddev,rounds $(ARGS)
