@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,22 @@ def test_outside_frames_are_refused(clips: ClipLibrary) -> None:
             ft.Plan.of(index, [0, bad])
 
 
+def test_what_does_not_exist_is_refused_with_the_name_of_the_source(clips: ClipLibrary) -> None:
+    path = re.escape(str(clips["h264"]))
+    with ft.open(clips["h264"], transform=GRAY) as video:
+        for call in (
+            lambda: video[48],
+            lambda: video.frames_played_at([0.1, 99]),
+            lambda: video.sample(ft.At([99])),
+            lambda: video.plan(ft.Indices([-49])),
+            lambda: video.batches(4, ft.Indices([48])),
+        ):
+            with pytest.raises(IndexError, match=f"^{path}: "):
+                call()
+        with pytest.raises(ValueError, match=f"^{path}: .*window"):
+            video.sample(ft.Uniform(4, start_seconds=60))
+
+
 @pytest.fixture(scope="module", params=["h264", "h264_open_gop", "vfr_mkv", "vp9", "h264_one_gop"])
 def index(request: pytest.FixtureRequest, clips: ClipLibrary) -> ft.FrameIndex:
     return ft.FrameIndex.build(clips[request.param])
@@ -198,6 +215,23 @@ class TestSnap:
                 (snapped,) = ft.Plan.of(index, [wanted]).snap(seconds).frames
                 assert snapped in reach
                 assert costs[snapped] == min(costs[i] for i in reach)
+
+    def test_nearest_among_what_is_decoded_anyway(self, clips: ClipLibrary) -> None:
+        """The last frame alone decides how far its run goes; the ones before it have no reason to move far."""
+        with ft.open(clips["h264_one_gop"]) as video:
+            wanted = [10, 20, 30, 40]
+            exact, plan = (
+                video.plan(ft.Indices(wanted)),
+                video.plan(ft.Indices(wanted), snap_seconds=0.2),
+            )
+            index = video.index
+        fed = set()
+        for run in plan.runs:
+            fed |= set(run.start + np.flatnonzero(run.feed))
+        decoded = [frame for frame in range(len(index)) if index.decode_order[frame] in fed]
+        assert plan.packets < exact.packets
+        for frame, moved in zip(wanted, plan.frames.tolist(), strict=True):
+            assert abs(moved - frame) == min(abs(other - frame) for other in decoded)
 
     def test_keyframes_in_reach_are_all_it_takes(self, clips: ClipLibrary) -> None:
         with ft.open(clips["h264"]) as video:

@@ -41,7 +41,7 @@ LAYERS = [
         "mp4_tracks",
         "packet_headers",
     },
-    {"plan"},
+    {"plan", "planner"},
     {"engines"},
     {"batch", "many", "reader"},
     {"__init__"},

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from frametap.batch import FrameBatch
-from frametap.engines.base import OnError, Report
+from frametap.engines.base import OnError, Report, check_on_error
 from frametap.engines.select import check_device, check_threads, default_threads
 from frametap.errors import FrametapError
 from frametap.output import STORAGE
-from frametap.reader import check_on_error, check_transform, sample
+from frametap.reader import check_transform, sample
 from frametap.sampler import Sampler, Uniform
 from frametap.source import SourceLike
 from frametap.transform import Transform

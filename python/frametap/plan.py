@@ -86,7 +86,8 @@ class Plan:
         """Return a cheaper plan: each wanted frame may move to the cheapest frame within `seconds` of it.
 
         Cheapest is the frame for which the fewest further packets have to be fed, so a keyframe where one is near,
-        else one earlier in its run; of equally cheap ones the nearest. Frames stay strictly increasing.
+        else one earlier in its run. Of the pictures that are decoded then, each frame takes the nearest. Frames stay
+        strictly increasing.
 
         Raises:
             ValueError: seconds is negative or not a number.
@@ -96,7 +97,8 @@ class Plan:
         if seconds == 0 or not len(self.frames):
             return self
         wanted, slots = np.unique(self.frames, return_inverse=True)
-        frames = _snap(self.index, wanted, seconds)[slots]
+        cheapest = _snap(self.index, wanted, seconds)
+        frames = _settle(self.index, wanted, cheapest, seconds)[slots]
         return Plan(self.index, frames, _runs(self.index, np.unique(frames)))
 
     def joined(self) -> Plan:
@@ -244,7 +246,7 @@ def _start_packets(
 
 def _snap(index: FrameIndex, wanted: NDArray[np.int64], seconds: float) -> NDArray[np.int64]:
     """Move ascending frames to cheaper ones near them, one after another, each after the one before."""
-    times = index.pts_seconds
+    times = np.maximum.accumulate(index.pts_seconds)
     packets = index.decode_order.astype(np.int64)
     starts = _start_packets(index, np.arange(len(index)), packets)
     fed_before = np.append(0, np.cumsum((index.packet_flags & REFERENCE) != 0))
@@ -253,10 +255,7 @@ def _snap(index: FrameIndex, wanted: NDArray[np.int64], seconds: float) -> NDArr
     for i, frame in enumerate(wanted.tolist()):
         # The next wanted frame keeps its own place, so that there always is one left for it.
         last = int(wanted[i + 1]) - 1 if i + 1 < len(wanted) else len(index) - 1
-        near = np.arange(
-            max(previous + 1, int(np.searchsorted(times, times[frame] - seconds - _SNAP_SLACK))),
-            min(last, int(np.searchsorted(times, times[frame] + seconds + _SNAP_SLACK)) - 1) + 1,
-        )
+        near = _near(times, frame, seconds, previous + 1, last)
         cost = (
             fed_before[packets[near]]
             - fed_before[np.maximum(starts[near], np.minimum(fed_to, packets[near]))]
@@ -265,6 +264,35 @@ def _snap(index: FrameIndex, wanted: NDArray[np.int64], seconds: float) -> NDArr
         chosen[i] = previous = int(best)
         fed_to = int(packets[best]) + 1
     return chosen
+
+
+def _settle(
+    index: FrameIndex, wanted: NDArray[np.int64], cheapest: NDArray[np.int64], seconds: float
+) -> NDArray[np.int64]:
+    """Move each frame to the nearest one among the pictures that decoding the cheapest ones takes anyway."""
+    fed = np.zeros(len(index.packet_pts), dtype=bool)
+    for run in _runs(index, cheapest):
+        fed[run.start : run.stop] |= run.feed
+    decoded = fed[index.decode_order]
+    times = np.maximum.accumulate(index.pts_seconds)
+    settled = cheapest.copy()
+    previous = -1
+    for i, frame in enumerate(wanted.tolist()):
+        # Its cheapest one is among them, and so will the next one's be.
+        last = int(cheapest[i + 1]) - 1 if i + 1 < len(wanted) else len(index) - 1
+        near = _near(times, frame, seconds, previous + 1, last)
+        near = near[decoded[near]]
+        settled[i] = previous = int(near[np.argmin(np.abs(times[near] - times[frame]))])
+    return settled
+
+
+def _near(
+    times: NDArray[np.float64], frame: int, seconds: float, first: int, last: int
+) -> NDArray[np.int64]:
+    """Return the frames from `first` to `last` that start within `seconds` of a frame."""
+    begin = int(np.searchsorted(times, times[frame] - seconds - _SNAP_SLACK))
+    end = int(np.searchsorted(times, times[frame] + seconds + _SNAP_SLACK))
+    return np.arange(max(first, begin), min(last + 1, end))
 
 
 # Half a nanosecond: timestamps are decimal fractions, and 0.5 s away should count as within 0.5 s.

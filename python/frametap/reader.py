@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, overload
 
 import numpy as np
@@ -14,19 +13,17 @@ from numpy.typing import NDArray
 
 from frametap.batch import Frame, FrameBatch
 from frametap.container import Container, video_info
-from frametap.engines.base import Destination, Engine, OnError, Report
+from frametap.engines.base import Destination, Engine, OnError, Report, check_on_error
 from frametap.engines.select import check_device, check_threads, create_engine
 from frametap.errors import SourceError
-from frametap.index import START, FrameIndex
+from frametap.index import FrameIndex
 from frametap.index_build import build_index
 from frametap.info import VideoInfo
-from frametap.packet_headers import HeadersDisagreeError, read_headers, unread_spans
-from frametap.plan import Plan, Run
+from frametap.plan import Plan
+from frametap.planner import naming, plan_frames
 from frametap.sampler import Sampler, Uniform
 from frametap.source import Source, SourceLike
 from frametap.transform import Transform
-
-_ON_ERROR = ("raise", "skip", "repeat", "black")
 
 
 class VideoReader:
@@ -95,12 +92,7 @@ class VideoReader:
         """Return itself; the end of the block closes it."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the reader."""
         self.close()
 
@@ -161,11 +153,11 @@ class VideoReader:
             IndexError: a time before the first frame, or at or after the end.
             DecodeError: a frame is damaged.
         """
-        return self._fetch(self._plan(self.index.played_at(seconds)))
+        return self._fetch(self._plan(self._choose(lambda index: index.played_at(seconds))))
 
     def plan(self, sampler: Sampler, *, snap_seconds: float = 0.0) -> Plan:
         """Return what `sample(sampler)` would decode, without decoding; print it."""
-        return self._plan(sampler(self.index), snap_seconds)
+        return self._plan(self._choose(sampler), snap_seconds)
 
     def sample(
         self,
@@ -188,7 +180,7 @@ class VideoReader:
             DecodeError: a frame is damaged and `on_error` is "raise", or nothing in the video can be decoded.
             ValueError: the sampler's window is empty, or `out` does not fit.
         """
-        frames = sampler(self.index)
+        frames = self._choose(sampler)
         plan = self._plan(frames, snap_seconds)
         batch = self._fetch(plan, out=out, on_error=on_error)
         if snap_seconds:
@@ -208,34 +200,21 @@ class VideoReader:
             raise ValueError(f"a batch holds at least one frame, got size={size}")
         check_on_error(on_error)
         self._open_engine()
-        frames = np.arange(len(self)) if sampler is None else sampler(self.index)
+        frames = np.arange(len(self)) if sampler is None else self._choose(sampler)
         if (np.diff(frames) > 0).all():
             return self._stream(self._plan(frames), size, on_error)
         parts = (frames[i : i + size] for i in range(0, len(frames), size))
         return (self._fetch(self._plan(part), on_error=on_error) for part in parts)
 
-    def _plan(self, frames: Any, snap_seconds: float = 0.0) -> Plan:
-        """Plan frames, first reading the packet headers the plan rests on where the index lacks them."""
-        while True:
-            plan = Plan.of(self.index, frames).snap(snap_seconds)
-            spans = [span for run in plan.runs for span in _spans_to_know(self.index, run)]
-            unread = unread_spans(self.index, spans)
-            if not unread:
-                return plan
-            self._read_headers(unread)
+    def _choose(self, sampler: Callable[[FrameIndex], NDArray[np.int64]]) -> NDArray[np.int64]:
+        with naming(self.source):
+            return sampler(self.index)
 
-    def _read_headers(self, spans: list[tuple[int, int]]) -> None:
-        try:
-            self.index = read_headers(self.index, self.source, spans)
-        except HeadersDisagreeError as error:
-            scanned, container = build_index(self.source, tables=False)
-            container.close()
-            if not np.array_equal(scanned.pts, self.index.pts):
-                raise SourceError(
-                    f"{self.source.name}: its sample tables and its packets disagree on the frames ({error}); "
-                    f"open it with index=FrameIndex.build(source, tables=False), which scans the packets"
-                ) from error
-            self.index = scanned
+    def _plan(self, frames: Any, snap_seconds: float = 0.0) -> Plan:
+        with naming(self.source):
+            plan = plan_frames(self.index, self.source, frames, snap_seconds)
+        self.index = plan.index
+        return plan
 
     def _stream(self, plan: Plan, size: int, on_error: OnError) -> Iterator[FrameBatch]:
         engine = self._open_engine()
@@ -302,14 +281,6 @@ class VideoReader:
         return self._engine
 
 
-def _spans_to_know(index: FrameIndex, run: Run) -> list[tuple[int, int]]:
-    """Return the packets of a run whose headers matter: where all are wanted, only those where decoding may start."""
-    if len(run.frames) < run.stop - run.start:
-        return [(run.start, run.stop)]
-    starts = run.start + np.flatnonzero(index.packet_flags[run.start : run.stop] & START)
-    return [(start, start + 1) for start in starts.tolist()]
-
-
 def _as_index(frame: Any) -> int:
     try:
         return int(frame.__index__())
@@ -326,12 +297,6 @@ def check_transform(transform: Transform | None) -> Transform:
     if not isinstance(transform, Transform):
         raise TypeError(f"transform must be a frametap.Transform, got {type(transform).__name__}")
     return transform
-
-
-def check_on_error(on_error: str) -> None:
-    """Refuse an error policy that does not exist with a ValueError."""
-    if on_error not in _ON_ERROR:
-        raise ValueError(f"on_error must be one of {', '.join(_ON_ERROR)}, got {on_error!r}")
 
 
 def open(  # noqa: A001 - the name users expect, as in PyAV and gzip

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from math import prod
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,14 @@ OnError: TypeAlias = Literal["raise", "skip", "repeat", "black"]
 Shape: TypeAlias = tuple[int, int, int]
 
 _ITEM_BYTES = {"uint8": 1, "float16": 2, "bfloat16": 2, "float32": 4}
+
+
+def check_on_error(on_error: str) -> None:
+    """Refuse an error policy that does not exist with a ValueError."""
+    if on_error not in get_args(OnError):
+        raise ValueError(
+            f"on_error must be one of {', '.join(get_args(OnError))}, got {on_error!r}"
+        )
 
 
 @dataclass

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import default_collate, get_worker_info
 
 from frametap import RandomCrop, Transform, sample
-from frametap.reader import check_on_error
+from frametap.engines.base import check_on_error
 from frametap.timeline import Sampler
 
 Row = Mapping[str, Any]
