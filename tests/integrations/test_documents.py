@@ -16,7 +16,7 @@ FOLDER = ROOT / "python" / "frametap" / "integrations"
 MODULES = sorted(
     ".".join(path.relative_to(FOLDER).with_suffix("").parts).removesuffix(".__init__")
     for path in FOLDER.rglob("*.py")
-    if path.parent != FOLDER or path.stem != "__init__"
+    if path.parent != FOLDER or not path.stem.startswith("_")
 )
 PAGES = sorted((ROOT / "docs" / "integrations").glob("*.md"))
 PACKAGES = "torch|torchvision|torchcodec|decord|transformers|qwen_vl_utils|ray|webdataset|datasets|cupy|jax|tensorflow"

@@ -1,0 +1,68 @@
+"""Open videos kept for the next call, the longest unused closed first; for integrations that are asked for single frames."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from frametap import VideoReader
+
+
+class ReaderCache:
+    """At most `max_size` open `VideoReader`s by key; safe to use from several threads, and after a fork.
+
+    Args:
+        max_size: readers to keep; None: all.
+        arguments: what each video is opened with.
+
+    Raises:
+        ValueError: `max_size` below 1.
+    """
+
+    def __init__(self, max_size: int | None, **arguments: Any) -> None:
+        if max_size is not None and max_size < 1:
+            raise ValueError(f"max_size must be at least 1, or None for no limit, got {max_size}")
+        self.max_size = max_size
+        self._arguments = arguments
+        self._idle: OrderedDict[Any, VideoReader] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Return how many readers are kept."""
+        return len(self._idle)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._idle
+
+    @contextmanager
+    def reader(self, key: str) -> Iterator[VideoReader]:
+        """Lend a reader of a video to one thread: the one kept, or a new one. After an error it is not kept."""
+        with self._lock:
+            video = self._idle.pop(key, None)
+        if video is None:
+            video = VideoReader(key, **self._arguments)
+        try:
+            yield video
+        except BaseException:
+            video.close()
+            raise
+        self._keep(key, video)
+
+    def clear(self) -> None:
+        """Close all readers that are not in use."""
+        with self._lock:
+            idle, self._idle = self._idle, OrderedDict()
+        for video in idle.values():
+            video.close()
+
+    def _keep(self, key: str, video: VideoReader) -> None:
+        with self._lock:
+            surplus = [self._idle.pop(key)] if key in self._idle else []  # of another thread
+            self._idle[key] = video
+            while self.max_size is not None and len(self._idle) > self.max_size:
+                surplus.append(self._idle.popitem(last=False)[1])
+        for other in surplus:
+            other.close()

@@ -1,0 +1,218 @@
+"""`VideoReader` with decord's signature and methods, on frametap's index and engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray as NumpyArray
+
+import frametap as ft
+from frametap.integrations.decord.bridge import bridge_out
+from frametap.integrations.decord.ndarray import Context, NDArray, cpu
+
+
+class DECORDError(ft.FrametapError, RuntimeError):
+    """A video that cannot be opened or decoded; `__cause__` is frametap's own error."""
+
+
+class DECORDLimitReachedError(ft.FrametapError):
+    """More frames were damaged than `fault_tol` lets pass."""
+
+
+@contextmanager
+def decord_errors() -> Iterator[None]:
+    """Raise frametap's errors as decord's."""
+    try:
+        yield
+    except (DECORDError, DECORDLimitReachedError):
+        raise
+    except ft.FrametapError as error:
+        raise DECORDError(str(error)) from error
+
+
+def _refuse(message: str) -> NoReturn:
+    raise AssertionError(message)  # what decord raises for a position outside
+
+
+class VideoReader:
+    """A video as decord presents it: frames in RGB, (H, W, 3) uint8, by number, in batches, or one after the other.
+
+    `len()` is exact, and frames are those that decoding the whole file gives. Works in forked and spawned workers.
+
+    Args:
+        uri: path, URL (with the extra `remote`), or object with `read`; one that can seek is read as needed.
+        ctx: `cpu()` or `gpu(n)`.
+        width, height: of the output; -1 keeps the video's own.
+        num_threads: cores to decode with; 0: all this process may use.
+        fault_tol: how many damaged frames may be filled in from a neighbour: below 1 a share of the video's frames, from 1
+            on a number. Negative: none, the first raises.
+
+    Raises:
+        DECORDError: it cannot be opened.
+        AssertionError: ctx is no context.
+
+    Example:
+        >>> from frametap.integrations.decord import VideoReader
+        >>> reader = VideoReader("talk.mp4")
+        >>> reader[10].shape, reader[::24].shape
+        ((240, 320, 3), (4, 240, 320, 3))
+        >>> reader.get_key_indices()
+        [0, 12, 24, 36, 48, 60, 72, 84]
+    """
+
+    def __init__(
+        self,
+        uri: Any,
+        ctx: Context = cpu(0),  # noqa: B008 - a frozen value
+        width: int = -1,
+        height: int = -1,
+        num_threads: int = 0,
+        fault_tol: float = -1,
+    ) -> None:
+        if not isinstance(ctx, Context):
+            _refuse(f"ctx must be cpu() or gpu(), got {ctx!r}")
+        source = uri.read() if hasattr(uri, "read") and not hasattr(uri, "seek") else uri
+        self._ctx, self._fault_tol = ctx, fault_tol
+        with decord_errors():
+            header = ft.probe(source)
+            size = (height if height > 0 else header.height, width if width > 0 else header.width)
+            self._video = ft.open(
+                source,
+                device=ctx.frametap_device,
+                transform=ft.Transform(size=size, layout="NHWC"),
+                threads=num_threads or None,
+            )
+        self._index = self._video.index
+        self._average_fps = header.average_fps or self._index.average_fps
+        self._position = 0
+        self._ahead: Iterator[ft.FrameBatch] | None = None  # frames from _position on
+        self._damaged: set[int] = set()
+
+    def __len__(self) -> int:
+        """Return the exact number of frames."""
+        return len(self._index)
+
+    def __getitem__(self, idx: int | slice) -> Any:
+        """Return a frame (H, W, 3) by number, negative from the end, or the frames of a slice (N, H, W, 3).
+
+        Raises:
+            IndexError: there is no such frame.
+            DECORDError: it is damaged.
+        """
+        if isinstance(idx, slice):
+            return self.get_batch(range(*idx.indices(len(self))))
+        place = idx + len(self) if idx < 0 else idx
+        if not 0 <= place < len(self):
+            raise IndexError(f"frame {idx} does not exist: there are {len(self)}")
+        self.seek_accurate(place)
+        return self.next()
+
+    def next(self) -> Any:
+        """Return the next frame, (H, W, 3).
+
+        Raises:
+            StopIteration: there is none left.
+        """
+        if self._position >= len(self):
+            raise StopIteration
+        if self._ahead is None:
+            rest = ft.Indices(range(self._position, len(self)))
+            self._ahead = self._video.batches(1, rest, on_error=self._on_error)
+        try:
+            with decord_errors():
+                batch = next(self._ahead)
+                self._check(batch)
+        except ft.FrametapError:
+            self._ahead = None
+            raise
+        self._position += 1
+        return bridge_out(NDArray(batch[0], self._ctx))
+
+    def get_batch(self, indices: Any) -> Any:
+        """Return frames by number, (N, H, W, 3); order and duplicates are kept, negative numbers count from the end.
+
+        Raises:
+            IndexError: a number outside the video.
+            DECORDError: a frame is damaged.
+        """
+        frames = self._validated(indices).reshape(-1)
+        self._ahead = None
+        with decord_errors():
+            batch = self._video.sample(ft.Indices(frames.tolist()), on_error=self._on_error)
+            self._check(batch)
+        if len(frames):
+            self._position = int(frames[-1]) + 1
+        return bridge_out(NDArray(batch, self._ctx))
+
+    def get_avg_fps(self) -> float:
+        """Return the frame rate that the file announces."""
+        return self._average_fps
+
+    def get_key_indices(self) -> list[int]:
+        """Return the numbers of the keyframes."""
+        return np.flatnonzero(self._index.keyframes).tolist()
+
+    def get_frame_timestamp(self, idx: Any) -> NumpyArray[np.float32]:
+        """Return when frames come on screen and leave it, in seconds after the first frame comes.
+
+        Args:
+            idx: frame numbers, a slice, or one number.
+
+        Returns:
+            float32 of shape (N, 2), or (2,) for one number.
+        """
+        frames = range(*idx.indices(len(self))) if isinstance(idx, slice) else idx
+        start = self._index.pts_seconds - self._index.pts_seconds[0]
+        times = np.stack([start, start + self._index.duration_seconds], axis=-1)
+        return times.astype(np.float32)[self._validated(frames)]
+
+    def seek(self, pos: int) -> None:
+        """Go to the keyframe at or before a frame."""
+        self._check_position(pos)
+        keys = np.flatnonzero(self._index.keyframes)
+        before = int(np.searchsorted(keys, pos, side="right")) - 1
+        self._go_to(int(keys[max(0, before)]))
+
+    def seek_accurate(self, pos: int) -> None:
+        """Go to a frame."""
+        self._check_position(pos)
+        self._go_to(pos)
+
+    def skip_frames(self, num: int = 1) -> None:
+        """Pass over frames."""
+        if num < 1:
+            _refuse(f"num must be at least 1, got {num}")
+        self._go_to(min(self._position + num, len(self)))
+
+    @property
+    def _on_error(self) -> Any:
+        return "raise" if self._fault_tol < 0 else "repeat"
+
+    def _check(self, batch: ft.FrameBatch) -> None:
+        """Count what was filled in, and raise when there is too much of it."""
+        self._damaged.update(batch.indices[~batch.ok].tolist())
+        allowed = self._fault_tol * (len(self) if self._fault_tol < 1 else 1)
+        if self._damaged and len(self._damaged) > allowed:
+            raise DECORDLimitReachedError(
+                f"{self._video.source.name}: {len(self._damaged)} frames are damaged, which fault_tol={self._fault_tol} does "
+                f"not let pass; the first error was: {batch.error}"
+            )
+
+    def _go_to(self, place: int) -> None:
+        if place != self._position:
+            self._position, self._ahead = place, None
+
+    def _check_position(self, pos: int) -> None:
+        if not 0 <= pos < len(self):
+            _refuse(f"position {pos} is outside the video of {len(self)} frames")
+
+    def _validated(self, indices: Any) -> NumpyArray[np.int64]:
+        frames = np.array(indices, dtype=np.int64)
+        placed = np.where(frames < 0, frames + len(self), frames)
+        outside = frames[(placed < 0) | (placed >= len(self))]
+        if outside.size:
+            raise IndexError(f"frames {outside.tolist()} do not exist: there are {len(self)}")
+        return placed
