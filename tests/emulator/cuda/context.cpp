@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "handles.h"
+#include "kernel_run.h"
 #include "memory.h"
 #include "profiles.h"
 #include "record.h"
@@ -62,12 +63,9 @@ CUresult check_context(const std::string& entry, Need need) {
     violation(entry, " without a current context");
     return CUDA_ERROR_INVALID_CONTEXT;
   }
-  const std::shared_ptr<Context> context = find_context(stack.back());
-  if (!context) {
-    violation(entry, " in a context that was destroyed");
-    return CUDA_ERROR_CONTEXT_IS_DESTROYED;
-  }
-  return device_error(context->device);
+  if (is_alive(stack.back())) return CUDA_SUCCESS;
+  violation(entry, " in a context that was destroyed");
+  return CUDA_ERROR_CONTEXT_IS_DESTROYED;
 }
 
 }  // namespace
@@ -104,7 +102,11 @@ CUresult enter(const char* symbol, Need need, CUresult* afterwards) {
     return CUDA_ERROR_NOT_INITIALIZED;
   }
   if (need == Need::init) return CUDA_SUCCESS;
-  return check_context(entry, need);
+  if (const CUresult error = check_context(entry, need)) return error;
+  const CUresult lost = current_context() ? device_error(device_of(current_context())) : CUDA_SUCCESS;
+  if (!afterwards || !lost) return lost;
+  *afterwards = lost;
+  return CUDA_SUCCESS;
 }
 
 CUresult find_devices() {
@@ -121,6 +123,7 @@ CUresult find_devices() {
   }
   if (number == 0) return CUDA_ERROR_NO_DEVICE;
   machine().devices = number;
+  watch_for_segmentation_faults();
   return CUDA_SUCCESS;
 }
 

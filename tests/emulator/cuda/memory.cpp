@@ -31,7 +31,7 @@ struct Memory {
   int file = -1;
   std::byte* window = nullptr;
   std::byte* alias = nullptr;
-  size_t next = 0;
+  size_t next = page;  // so that there is a guard before the first allocation
   std::map<CUdeviceptr, Allocation> live;
   std::map<CUdeviceptr, Freed> freed;
   std::map<CUdevice, size_t> used;
@@ -163,7 +163,7 @@ std::byte* checked_alias(const std::string& what, CUdeviceptr address, size_t by
     if (one && !problem) return m.alias_of(address);
     reason = problem ? text(problem, " (", m.describe(address), ")") : text(bytes, " bytes from ", m.describe(address));
   }
-  violation(what, when == When::run ? " ran on " : " of ", reason);
+  violation(what, when == When::run ? " ran on " : ": ", reason);
   return nullptr;
 }
 
