@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
+#include <utility>
 #include <vector>
 
 #include "abi.h"
@@ -45,8 +45,11 @@ class Bitstream {
   uint64_t position() const { return position_; }
   // Something that is no stream of this codec was met: parsing fails from then on.
   bool corrupt() const { return corrupt_; }
+  // Slices ignored since the last call because no parameter set describes them.
+  size_t take_dropped() { return std::exchange(dropped_, 0); }
 
  protected:
+  size_t dropped_ = 0;
   bool corrupt_ = false;
   uint64_t position_ = 0;  // bytes written so far
 };

@@ -96,12 +96,13 @@ EXPORT CUresult cuvidParseVideoData(CUvideoparser handle, CUVIDSOURCEDATAPACKET*
 }
 
 EXPORT CUresult cuvidDestroyVideoParser(CUvideoparser handle) {
-  if (CUresult error = enter(__func__, Need::nothing)) return error;
+  CUresult fault = CUDA_SUCCESS;
+  if (CUresult error = enter(__func__, Need::nothing, &fault)) return error;
   auto parser = parsers.find(handle, __func__);
   if (!parser) return CUDA_ERROR_INVALID_VALUE;
   if (parser->busy()) violation("cuvidDestroyVideoParser while the parser works");
   parsers.remove(handle);
-  return CUDA_SUCCESS;
+  return fault;
 }
 
 EXPORT CUresult cuvidCreateDecoder(CUvideodecoder* decoder, CUVIDDECODECREATEINFO* info) {
@@ -126,14 +127,15 @@ EXPORT CUresult cuvidCreateDecoder(CUvideodecoder* decoder, CUVIDDECODECREATEINF
 
 EXPORT CUresult cuvidDestroyDecoder(CUvideodecoder handle) {
   Need need = switches().destroy_needs_context ? Need::context : Need::context_wanted;
-  if (CUresult error = enter(__func__, need)) return error;
+  CUresult fault = CUDA_SUCCESS;
+  if (CUresult error = enter(__func__, need, &fault)) return error;
   auto decoder = decoders.find(handle, __func__);
   if (!decoder) return CUDA_ERROR_INVALID_HANDLE;
   expect_own_context(*decoder, __func__);
   if (size_t mapped = decoder->mapped()) violation("cuvidDestroyDecoder with ", mapped, " mapped frames");
   synchronize_all(decoder->context());
   decoders.remove(handle);
-  return CUDA_SUCCESS;
+  return fault;
 }
 
 EXPORT CUresult cuvidDecodePicture(CUvideodecoder handle, CUVIDPICPARAMS* params) {
@@ -183,9 +185,11 @@ EXPORT CUresult cuvidMapVideoFrame64(CUvideodecoder handle, int index, unsigned 
 
 EXPORT CUresult cuvidUnmapVideoFrame64(CUvideodecoder handle, unsigned long long pointer) {
   Need need = switches().unmap_needs_context ? Need::context : Need::context_wanted;
-  if (CUresult error = enter(__func__, need)) return error;
+  CUresult fault = CUDA_SUCCESS;
+  if (CUresult error = enter(__func__, need, &fault)) return error;
   auto decoder = decoders.find(handle, __func__);
   if (!decoder) return CUDA_ERROR_INVALID_HANDLE;
   expect_own_context(*decoder, __func__);
-  return decoder->unmap(pointer);
+  CUresult result = decoder->unmap(pointer);
+  return result ? result : fault;
 }

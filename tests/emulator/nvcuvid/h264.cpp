@@ -70,7 +70,10 @@ bool H264Stream::read_unit(Bytes unit) {
   if (type == pps_nal) sets_.read_pps(rbsp(unit.subspan(1)));
   if (!is_slice(unit)) return type < 2 || type > 4;  // data partitions are nobody's business
   H264Slice slice;
-  if (!sets_.read_slice(unit, slice)) return false;
+  if (!sets_.read_slice(unit, slice)) {
+    ++dropped_;
+    return false;
+  }
   if (slice.redundant_pic_cnt) return false;
   if (current_.slices.empty()) {
     first_ = slice;

@@ -93,7 +93,10 @@ bool HevcStream::read_slice(Bytes unit) {
   bool first = in.flag();
   bool discard_prior = is_irap(type) && in.flag();
   auto pps = pps_.find(in.ue());
-  if (pps == pps_.end() || !sps_.contains(pps->second.sps)) return false;
+  if (pps == pps_.end() || !sps_.contains(pps->second.sps)) {
+    ++dropped_;
+    return false;
+  }
   if (!first) return !current_.slices.empty();  // the picture's first slice was lost
   describe(sps_.at(pps->second.sps), type);
   current_.discard_prior = discard_prior && !at_start_;

@@ -39,6 +39,7 @@ bool MpegVideoStream::opens_picture(Bytes unit) const {
 bool MpegVideoStream::read_unit(Bytes unit) {
   BitReader in(unit.subspan(1));
   if (is_slice(unit)) {
+    if (!width_) ++dropped_;
     if (!width_ || !picture_type_) return false;
     if (current_.slices.empty()) describe();
     return true;
@@ -122,7 +123,10 @@ bool Mpeg4Stream::opens_picture(Bytes unit) const { return unit[0] != user_data;
 bool Mpeg4Stream::read_unit(Bytes unit) {
   if (unit[0] >= layer_first && unit[0] <= layer_last) read_object_layer(BitReader(unit.subspan(1)));
   if (!is_slice(unit)) return true;
-  if (!width_) return false;
+  if (!width_) {
+    ++dropped_;
+    return false;
+  }
   CUVIDEOFORMAT& f = current_.format.format;
   f.codec = cudaVideoCodec_MPEG4;
   f.coded_width = round_up(width_, 16);

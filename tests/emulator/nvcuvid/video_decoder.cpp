@@ -25,7 +25,7 @@ bool empty(const Rect& rect) { return rect.width() <= 0 || rect.height() <= 0; }
 }  // namespace
 
 VideoDecoder::VideoDecoder(const CUVIDDECODECREATEINFO& info)
-    : info_(info), context_(current_context()), live_("video decoder", context_), number_(++decoders_created) {
+    : info_(info), context_(current_context()), live_("decoders", context_), number_(++decoders_created) {
   if (!info_.ulMaxWidth) info_.ulMaxWidth = info_.ulWidth;
   if (!info_.ulMaxHeight) info_.ulMaxHeight = info_.ulHeight;
 }
@@ -66,8 +66,10 @@ CUresult VideoDecoder::allocate() {
 void VideoDecoder::release() {
   if (surface_memory_) emu::release(surface_memory_);
   surface_memory_ = 0;
-  for (Output& output : outputs_)
+  for (Output& output : outputs_) {
+    if (output.mapped) count_live("mapped_surfaces", -1);
     if (output.pointer) emu::release(output.pointer);
+  }
   outputs_.clear();
   surfaces_.clear();
 }
@@ -203,6 +205,7 @@ CUresult VideoDecoder::map(int index, const CUVIDPROCPARAMS& params, CUdeviceptr
       });
   if (queued != CUDA_SUCCESS) return queued;
   output->mapped = true;
+  count_live("mapped_surfaces", 1);
   show_to_client(output->pointer, true);
   count("nvcuvid.maps", 1);
   pointer = output->pointer;
@@ -215,6 +218,7 @@ CUresult VideoDecoder::unmap(CUdeviceptr pointer) {
   for (Output& output : outputs_)
     if (output.pointer == pointer && output.mapped) {
       output.mapped = false;
+      count_live("mapped_surfaces", -1);
       show_to_client(pointer, false);
       count("nvcuvid.unmaps", 1);
       return CUDA_SUCCESS;

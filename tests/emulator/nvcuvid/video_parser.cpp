@@ -30,7 +30,10 @@ class Busy {
 }  // namespace
 
 VideoParser::VideoParser(const CUVIDPARSERPARAMS& params)
-    : params_(params), timestamps_(params.ulClockRate), announcements_(std::make_shared<Announcements>()) {
+    : params_(params),
+      live_("parsers", nullptr),
+      timestamps_(params.ulClockRate),
+      announcements_(std::make_shared<Announcements>()) {
   announcements_->made = params.pfnDisplayPicture != nullptr;
   pool_.resize(params.ulMaxNumDecodeSurfaces);
   reset();
@@ -77,6 +80,9 @@ CUresult VideoParser::parse(const CUVIDSOURCEDATAPACKET& packet) {
   } else if (packet.flags & CUVID_PKT_ENDOFPICTURE) {
     bitstream_->finish(sink);
   }
+  if (size_t dropped = bitstream_->take_dropped())
+    leniency("cuvidParseVideoData: ", dropped, " slices are ignored: their parameter sets are not known, or were",
+             " forgotten at the end of stream");
   if (bitstream_->corrupt()) status_ = CUDA_ERROR_UNKNOWN;
   if (packet.flags & CUVID_PKT_ENDOFSTREAM) end_of_stream(packet.flags & CUVID_PKT_NOTIFY_EOS);
   return status_;

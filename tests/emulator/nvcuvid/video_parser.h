@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "access_unit.h"
+#include "driver.h"
 #include "handover.h"
 #include "picture.h"
 #include "software_decoder.h"
@@ -47,6 +48,7 @@ class VideoParser {
   void fail();
 
   CUVIDPARSERPARAMS params_;
+  LiveObject live_;
   std::unique_ptr<Bitstream> bitstream_;
   std::unique_ptr<SoftwareDecoder> software_;
   Timestamps timestamps_;
