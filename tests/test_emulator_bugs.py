@@ -29,7 +29,7 @@ REPORTED = {
     "mapped_before_display": "cuvidMapVideoFrame: picture index 0 was not announced by a display callback",
     "mapped_late": "cuvidMapVideoFrame: surface 0 holds another picture than the one announced: it was decoded over",
     "mapped_memory_freed": "cuMemFree of ",
-    "mapped_memory_read_after_unmap": "cuMemcpyDtoH of memory that is the driver's own",
+    "mapped_memory_read_after_unmap": "cuMemcpyDtoH: memory that is the driver's own",
     "never_unmapped": "cuvidDestroyDecoder with 1 mapped frames",
     "no_context": "cuvidMapVideoFrame64 without a current context",
     "no_output_surfaces": "cuvidCreateDecoder: 0 output surfaces; 1 to 64 are allowed",
