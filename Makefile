@@ -25,7 +25,13 @@ demo: $(VENV)/.cli ## sample a clip end to end, print one table, write a contact
 	$(BIN)/frametap demo $(if $(VIDEO),"$(VIDEO)") --cache build/demo --sheet build/demo/sheet.png
 
 test: $(VENV)/.dev emulator ## run the tests (ARGS="-k plan" to choose)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --ignore=tests/gpu $(ARGS)
+
+test-cuda: $(VENV)/.dev emulator ## run the tests of device="cuda" on the emulated driver (ARGS as in test)
+	LD_LIBRARY_PATH="$(CURDIR)/$(EMULATOR)/lib" FRAMETAP_EMULATED=1 $(BIN)/pytest tests/gpu $(ARGS)
+
+gpu-test: $(VENV)/.dev ## run the tests of device="cuda" on this machine's GPU (no GPU is a failure)
+	FRAMETAP_REQUIRE_CUDA=1 $(BIN)/pytest tests/gpu $(ARGS)
 
 test-integrations: $(VENV)/.dev $(EXTRA)/.ready ## run the tests against torch, decord, transformers, ... (ARGS as in test)
 	$(EXTRA)/bin/python -m pytest tests/integrations $(ARGS)

@@ -1,10 +1,14 @@
 // Packet headers for Python: frametap._core.PacketParser.
+#include "bitstream/elementary_stream.h"
 #include "bitstream/packet_parser.h"
 
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <string>
+#include <string_view>
 #include <tuple>
+#include <vector>
 
 #include "bindings/bindings.h"
 
@@ -42,6 +46,23 @@ void register_bitstream(py::module_& m) {
       .def_property_readonly("needs_first_packet", &PacketParser::needs_first_packet)
       .def_property_readonly("parameter_sets_changed", &PacketParser::parameter_sets_changed)
       .def_property_readonly("chroma_sample_loc_type", &PacketParser::chroma_sample_loc_type);
+  py::class_<ElementaryStream>(
+      m, "ElementaryStream", "Packets in the form that decoders without a container take them, such as NVDEC's parser.")
+      .def(py::init([](const std::string& codec, const py::bytes& extradata) {
+             const std::string_view bytes = extradata;
+             return ElementaryStream(codec, {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
+           }),
+           py::arg("codec"), py::arg("extradata"))
+      .def(
+          "packet",
+          [](const ElementaryStream& self, const py::buffer& packet, bool first) {
+            std::vector<std::uint8_t> storage;
+            const py::buffer_info info = packet.request();
+            const Bytes bytes = self.packet(bytes_of(info), first, storage);
+            return py::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+          },
+          py::arg("packet"), py::arg("first"),
+          "One packet of the container; the first that a decoder gets carries the parameter sets too.");
   m.attr("PARSED") = static_cast<unsigned>(kParsed);
   m.attr("START") = static_cast<unsigned>(kStart);
   m.attr("RESET") = static_cast<unsigned>(kReset);

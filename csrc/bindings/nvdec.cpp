@@ -133,6 +133,9 @@ void register_device(py::module_& m) {
       .def_static("shutdown", &Device::shutdown, Released(), "Destroys idle decoders; for the end of the process.")
       .def_property_readonly("ordinal", &Device::ordinal, "Its number among those the driver shows.")
       .def_property_readonly("name", &Device::name, "As the driver calls it.")
+      .def_property_readonly(
+          "context", [](const Device& device) { return reinterpret_cast<uintptr_t>(device.context()); },
+          "CUcontext: the primary one.")
       .def("caps", &caps, arg("codec"), arg("chroma"), arg("bit_depth"),
            "What NVDEC decodes. codec: FFmpeg's name. chroma: 0 gray, 1 4:2:0, 2 4:2:2, 3 4:4:4.")
       .def("copy", &copy, arg("to"), arg("source"), arg("bytes"), arg("stream"), Released(),
@@ -141,9 +144,8 @@ void register_device(py::module_& m) {
            "Copies host bytes to a device address in the order of a stream.")
       .def(
           "order",
-          [](const std::shared_ptr<Device>& device, uintptr_t earlier, uintptr_t later) {
-            const ContextScope scope(*device);
-            order_streams(device, as_stream(earlier), as_stream(later));
+          [](const Device& device, uintptr_t earlier, uintptr_t later) {
+            device.order(as_stream(earlier), as_stream(later));
           },
           arg("earlier"), arg("later"), Released(),
           "What stream `later` is given from now on waits for all that `earlier` was given so far.");
@@ -167,6 +169,33 @@ void register_stream(py::module_& m) {
       .def(py::init<std::shared_ptr<Device>>(), arg("device"), Released())
       .def_property_readonly(
           "handle", [](const Stream& stream) { return reinterpret_cast<uintptr_t>(stream.handle()); }, "CUstream.");
+}
+
+void convert_planes(ConvertStream& stream, const CudaConverter& converter,
+                    const std::vector<std::pair<uintptr_t, ptrdiff_t>>& planes, uint64_t out) {
+  std::vector<Plane> views;
+  for (const auto& [address, pitch] : planes) {
+    views.push_back({reinterpret_cast<const uint8_t*>(address), pitch});
+  }
+  const ContextScope scope(*stream.device());
+  stream.convert(converter, views, out);
+}
+
+void register_convert_stream(py::module_& m) {
+  using py::arg;
+  py::class_<ConvertStream>(m, "CudaConvertStream", "A stream on which pictures in device memory are converted.")
+      .def(py::init<std::shared_ptr<Device>>(), arg("device"), Released())
+      .def_property_readonly(
+          "handle", [](const ConvertStream& stream) { return reinterpret_cast<uintptr_t>(stream.handle()); },
+          "CUstream.")
+      .def("convert", &convert_planes, arg("converter"), arg("planes"), arg("out"), Released(),
+           "Enqueues a conversion. planes: (device address, pitch) of each. out: device address of one slot.")
+      .def(
+          "order_before", [](ConvertStream& stream, uintptr_t other) { stream.order_before(as_stream(other)); },
+          arg("stream"), Released(), "What it does from now on comes after what the stream was given so far.")
+      .def(
+          "order_after", [](ConvertStream& stream, uintptr_t other) { stream.order_after(as_stream(other)); },
+          arg("stream"), Released(), "What the stream is given from now on comes after what it did so far.");
 }
 
 void register_session(py::module_& m) {
@@ -225,6 +254,7 @@ void register_nvdec(py::module_& m) {
            }),
            arg("device"), arg("tables"), Released());
   register_stream(m);
+  register_convert_stream(m);
   register_session(m);
   py::class_<PlaneUploader>(m, "PlaneUploader", "Converts pictures in host memory on a GPU.")
       .def(py::init<std::shared_ptr<Device>>(), arg("device"), Released())

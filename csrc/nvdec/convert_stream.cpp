@@ -10,14 +10,7 @@ void ConvertStream::convert(const CudaConverter& converter, std::span<const Plan
   converter.launch(planes, out, scratch_->address(), handle());
 }
 
-void ConvertStream::order_before(CUstream stream) const {
-  const ContextScope scope(*device_);
-  order_streams(device_, stream, handle());
-}
-
-void ConvertStream::order_after(CUstream stream) const {
-  const ContextScope scope(*device_);
-  order_streams(device_, handle(), stream);
-}
+void ConvertStream::order_before(CUstream stream) const { device_->order(stream, handle()); }
+void ConvertStream::order_after(CUstream stream) const { device_->order(handle(), stream); }
 
 }  // namespace frametap

@@ -44,7 +44,7 @@ size_t surface_bytes(const DecoderFormat& format) {
 }
 
 NvDecoder::NvDecoder(Device& device, const DecoderFormat& format)
-    : device_(device), format_(format), max_width_(format.width), max_height_(format.height) {
+    : device_(device), format_(format), max_width_(format.width), max_height_(format.height), last_use_(device) {
   nvcuvid::DecoderCreateInfo info{};
   info.width = info.max_width = info.target_width = format.width;
   info.height = info.max_height = info.target_height = format.height;
@@ -66,6 +66,9 @@ NvDecoder::~NvDecoder() {
     driver().cuvidDestroyDecoder(decoder_);
   }
 }
+
+void NvDecoder::begin_use(CUstream stream) const { FRAMETAP_CU(cuStreamWaitEvent, stream, last_use_.handle(), 0); }
+void NvDecoder::end_use(CUstream stream) const { FRAMETAP_CU(cuEventRecord, last_use_.handle(), stream); }
 
 size_t NvDecoder::bytes() const {
   DecoderFormat largest = format_;
@@ -132,7 +135,21 @@ bool DecoderPool::may_work(size_t bytes, unsigned engines) {
   return working_ == 0 || bytes_ - idle_bytes + bytes <= memory_limit_;
 }
 
-std::unique_ptr<NvDecoder> DecoderPool::acquire(const DecoderFormat& format) {
+std::unique_ptr<NvDecoder> DecoderPool::acquire(const DecoderFormat& format, CUstream stream) {
+  auto decoder = acquire_any(format);
+  try {
+    decoder->begin_use(stream);
+    if (decoder->format() != format) {
+      decoder->reconfigure(format);
+    }
+  } catch (...) {
+    discard(std::move(decoder));
+    throw;
+  }
+  return decoder;
+}
+
+std::unique_ptr<NvDecoder> DecoderPool::acquire_any(const DecoderFormat& format) {
   const auto caps = device_.caps(format.codec, format.chroma, static_cast<int>(format.bit_depth));
   const unsigned engines = std::max<unsigned>(1, caps.num_engines);
   const size_t bytes = surface_bytes(format);
@@ -141,21 +158,12 @@ std::unique_ptr<NvDecoder> DecoderPool::acquire(const DecoderFormat& format) {
                      " allows; raise it, or use device=\"cpu\"");
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return may_work(bytes, engines); });
-  if (auto decoder = take_idle(format)) {
-    ++working_;
-    lock.unlock();
-    if (decoder->format() != format) {
-      try {
-        decoder->reconfigure(format);
-      } catch (...) {
-        release(std::move(decoder), false);
-        throw;
-      }
-    }
+  auto decoder = take_idle(format);
+  ++working_;
+  if (decoder) {
     return decoder;
   }
   make_room(bytes);
-  ++working_;
   bytes_ += bytes;
   lock.unlock();
   try {
@@ -169,19 +177,22 @@ std::unique_ptr<NvDecoder> DecoderPool::acquire(const DecoderFormat& format) {
   }
 }
 
-void DecoderPool::release(std::unique_ptr<NvDecoder> decoder, bool reusable) noexcept {
-  const size_t bytes = decoder->bytes();
-  if (!reusable) {
-    decoder.reset();
-  }
+void DecoderPool::release(std::unique_ptr<NvDecoder> decoder) noexcept {
   {
     const std::lock_guard lock(mutex_);
     --working_;
-    if (decoder) {
-      idle_.push_front(std::move(decoder));
-    } else {
-      bytes_ -= bytes;
-    }
+    idle_.push_front(std::move(decoder));
+  }
+  changed_.notify_all();
+}
+
+void DecoderPool::discard(std::unique_ptr<NvDecoder> decoder) noexcept {
+  const size_t bytes = decoder->bytes();
+  decoder.reset();
+  {
+    const std::lock_guard lock(mutex_);
+    --working_;
+    bytes_ -= bytes;
   }
   changed_.notify_all();
 }

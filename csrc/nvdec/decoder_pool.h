@@ -35,6 +35,10 @@ class NvDecoder {
   NvDecoder& operator=(const NvDecoder&) = delete;
 
   nvcuvid::Decoder handle() const { return decoder_; }
+  /// For the change of hands: what `stream` is given from now on comes after what the last user's stream still reads
+  /// from output surfaces. Both with the context current.
+  void begin_use(CUstream stream) const;
+  void end_use(CUstream stream) const;
   const DecoderFormat& format() const { return format_; }
   /// Device memory its surfaces take, estimated: 4:2:0 takes 1.5 samples per pixel, padded to 64.
   size_t bytes() const;
@@ -48,6 +52,7 @@ class NvDecoder {
   Device& device_;
   DecoderFormat format_;
   unsigned max_width_, max_height_;
+  Event last_use_;
   nvcuvid::Decoder decoder_ = nullptr;
 };
 
@@ -63,14 +68,18 @@ class DecoderPool {
   ~DecoderPool();
 
   /// Waits until another decoder may work, then returns an idle one of the format, or a reconfigured or new one.
-  /// Throws DeviceError when it cannot be made or is larger than the memory limit. The context must be current.
-  std::unique_ptr<NvDecoder> acquire(const DecoderFormat& format);
-  /// Takes a decoder back; one that saw an error is not kept. The context must be current.
-  void release(std::unique_ptr<NvDecoder> decoder, bool reusable) noexcept;
+  /// Throws DeviceError when it cannot be made or is larger than the memory limit. The context must be current, and
+  /// maps must put out on `stream`.
+  std::unique_ptr<NvDecoder> acquire(const DecoderFormat& format, CUstream stream);
+  /// Takes back a decoder whose use was ended.
+  void release(std::unique_ptr<NvDecoder> decoder) noexcept;
+  /// Destroys a decoder that saw an error. Nothing may be reading its output surfaces.
+  void discard(std::unique_ptr<NvDecoder> decoder) noexcept;
   /// Destroys all idle decoders.
   void clear() noexcept;
 
  private:
+  std::unique_ptr<NvDecoder> acquire_any(const DecoderFormat& format);
   std::unique_ptr<NvDecoder> take_idle(const DecoderFormat& format);
   void make_room(size_t bytes);
   bool may_work(size_t bytes, unsigned engines);

@@ -81,6 +81,7 @@ Device::~Device() {
     if (!scope) {
       return;
     }
+    driver().cuEventDestroy(order_event_);
     driver().cuModuleUnload(module_);
   }
   driver().cuDevicePrimaryCtxRelease(device_);
@@ -94,6 +95,7 @@ void Device::load_kernels() {
   try {
     FRAMETAP_CU(cuModuleGetFunction, &vertical_, module_, "frametap_vertical");
     FRAMETAP_CU(cuModuleGetFunction, &horizontal_, module_, "frametap_horizontal");
+    FRAMETAP_CU(cuEventCreate, &order_event_, CU_EVENT_DISABLE_TIMING);
   } catch (...) {
     driver().cuModuleUnload(module_);
     throw;
@@ -110,6 +112,16 @@ nvcuvid::DecodeCaps Device::caps(nvcuvid::Codec codec, nvcuvid::ChromaFormat chr
   const ContextScope scope(*this);
   FRAMETAP_CU(cuvidGetDecoderCaps, &caps);
   return caps;
+}
+
+void Device::order(CUstream earlier, CUstream later) const {
+  if (earlier == later) {
+    return;
+  }
+  const ContextScope scope(*this);
+  const std::lock_guard lock(order_mutex_);
+  FRAMETAP_CU(cuEventRecord, order_event_, earlier);
+  FRAMETAP_CU(cuStreamWaitEvent, later, order_event_, 0);
 }
 
 void Device::launch(const CudaTables& tables, const CudaConvert& params, CUstream stream) const {
@@ -131,7 +143,9 @@ ContextScope::~ContextScope() {
 }
 
 CleanupScope::CleanupScope(const Device& device) noexcept {
-  pushed_ = !forked_after_init() && driver().cuCtxPushCurrent(device.context()) == CUDA_SUCCESS;
+  // A second time, since any call may report what earlier asynchronous work met with.
+  pushed_ = !forked_after_init() && (driver().cuCtxPushCurrent(device.context()) == CUDA_SUCCESS ||
+                                     driver().cuCtxPushCurrent(device.context()) == CUDA_SUCCESS);
 }
 
 CleanupScope::~CleanupScope() {
@@ -183,25 +197,16 @@ Stream::~Stream() {
   }
 }
 
-Event::Event(std::shared_ptr<Device> device) : device_(std::move(device)) {
-  const ContextScope scope(*device_);
+Event::Event(const Device& device) : device_(device) {
+  const ContextScope scope(device_);
   FRAMETAP_CU(cuEventCreate, &event_, CU_EVENT_DISABLE_TIMING);
 }
 
 Event::~Event() {
-  const CleanupScope scope(*device_);
+  const CleanupScope scope(device_);
   if (scope) {
     driver().cuEventDestroy(event_);
   }
-}
-
-void order_streams(const std::shared_ptr<Device>& device, CUstream earlier, CUstream later) {
-  if (earlier == later) {
-    return;
-  }
-  const Event event(device);  // its work is captured by the wait; the driver keeps it until then
-  FRAMETAP_CU(cuEventRecord, event.handle(), earlier);
-  FRAMETAP_CU(cuStreamWaitEvent, later, event.handle(), 0);
 }
 
 }  // namespace frametap

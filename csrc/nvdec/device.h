@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "kernels/cuda_tables.h"
@@ -37,6 +38,9 @@ class Device : public std::enable_shared_from_this<Device> {
   /// What NVDEC of this GPU can decode; asked once per combination. Throws DeviceError without libnvcuvid.
   nvcuvid::DecodeCaps caps(nvcuvid::Codec codec, nvcuvid::ChromaFormat chroma, int bit_depth) const;
 
+  /// What `later` is given from now on begins after all that `earlier` was given so far.
+  void order(CUstream earlier, CUstream later) const;
+
   /// Launches both conversion kernels on a stream; the context must be current.
   void launch(const CudaTables& tables, const CudaConvert& params, CUstream stream) const;
 
@@ -48,6 +52,8 @@ class Device : public std::enable_shared_from_this<Device> {
   CUcontext context_ = nullptr;
   CUmodule module_ = nullptr;
   CUfunction vertical_ = nullptr, horizontal_ = nullptr;
+  CUevent order_event_ = nullptr;  // recorded and waited for in one go, so one serves all streams
+  mutable std::mutex order_mutex_;
   std::string name_;
   std::unique_ptr<DecoderPool> decoders_;
 };
@@ -129,10 +135,10 @@ class Stream {
   CUstream stream_ = nullptr;
 };
 
-/// A point in the work of a stream.
+/// A point in the work of a stream. The device must outlive it.
 class Event {
  public:
-  explicit Event(std::shared_ptr<Device> device);
+  explicit Event(const Device& device);
   ~Event();
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
@@ -140,11 +146,8 @@ class Event {
   CUevent handle() const { return event_; }
 
  private:
-  std::shared_ptr<Device> device_;
+  const Device& device_;
   CUevent event_ = nullptr;
 };
-
-/// What `later` is given from now on begins after all that `earlier` was given so far. The context must be current.
-void order_streams(const std::shared_ptr<Device>& device, CUstream earlier, CUstream later);
 
 }  // namespace frametap

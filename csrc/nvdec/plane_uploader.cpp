@@ -52,7 +52,7 @@ PlaneUploader::Slot& PlaneUploader::next_slot(size_t bytes) {
   if (slot.copied) {
     FRAMETAP_CU(cuEventSynchronize, slot.copied->handle());
   } else {
-    slot.copied = std::make_unique<Event>(stream_.device());
+    slot.copied = std::make_unique<Event>(*stream_.device());
   }
   if (!slot.host || slot.host->bytes() < bytes) {
     slot.host = std::make_unique<PinnedMemory>(stream_.device(), bytes);

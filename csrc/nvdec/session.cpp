@@ -127,7 +127,7 @@ void NvdecSession::finish() {
     check_status(static_cast<int>(surface));
   }
   destroy_parser();
-  release_decoder(true);
+  release_decoder();
   on_format_ = nullptr;
 }
 
@@ -135,9 +135,14 @@ void NvdecSession::abandon() noexcept {
   const CleanupScope scope(*device_);
   if (scope) {
     destroy_parser();
-    release_decoder(false);
+    if (decoder_) {
+      driver().cuStreamSynchronize(stream_.handle());  // its output surfaces may still be read
+      device_->decoders().discard(std::move(decoder_));
+    }
   }
-  wanted_.clear();  // converters may be waiting to be let go
+  unchecked_.fill(false);
+  wanted_.clear();
+  on_format_ = nullptr;  // what it refers to may refer to this session
 }
 
 std::vector<int64_t> NvdecSession::take_converted() { return std::exchange(converted_, {}); }
@@ -158,13 +163,11 @@ void NvdecSession::destroy_parser() noexcept {
   }
 }
 
-void NvdecSession::release_decoder(bool reusable) noexcept {
+void NvdecSession::release_decoder() {
   unchecked_.fill(false);
   if (decoder_) {
-    if (!reusable) {
-      driver().cuStreamSynchronize(stream_.handle());  // its output surfaces may still be read
-    }
-    device_->decoders().release(std::move(decoder_), reusable);
+    decoder_->end_use(stream_.handle());
+    device_->decoders().release(std::move(decoder_));
   }
 }
 
@@ -208,8 +211,8 @@ void NvdecSession::use_decoder_for(const nvcuvid::VideoFormat& format) {
                               (wanted.width / 16) * (wanted.height / 16) <= caps.max_macroblocks,
                           "NVDEC of ", device_->name(), " does not decode ", wanted.width, "x", wanted.height, " at ",
                           wanted.bit_depth, " bits");
-  release_decoder(true);
-  decoder_ = device_->decoders().acquire(wanted);
+  release_decoder();
+  decoder_ = device_->decoders().acquire(wanted, stream_.handle());
 }
 
 int NvdecSession::on_decode(nvcuvid::PictureParams& picture) {

@@ -81,7 +81,7 @@ class NvdecSession {
 
   void parse(std::span<const uint8_t> data, unsigned long flags, int64_t timestamp);
   void use_decoder_for(const nvcuvid::VideoFormat& format);
-  void release_decoder(bool reusable) noexcept;
+  void release_decoder();
   void destroy_parser() noexcept;
   void convert(const nvcuvid::DisplayInfo& info, const Slot& slot);
   std::array<Plane, 3> planes_of(uint64_t surface, unsigned pitch) const;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import typing
 import typing_extensions
-__all__: list[str] = ['Converter', 'CudaConverter', 'CudaDevice', 'CudaStream', 'CudaTables', 'DeviceMemory', 'DlpackView', 'IRREGULAR', 'NvdecSession', 'PARSED', 'PacketParser', 'PlaneUploader', 'REFERENCE', 'REFS_KNOWN', 'RESET', 'SHOWN', 'START', 'SurfaceFormat', 'UNKNOWN_ORDER', 'cpu_isa', 'cpu_isas', 'cuda_fatbin', 'export_dlpack', 'pixel_formats', 'view_dlpack']
+__all__: list[str] = ['Converter', 'CudaConvertStream', 'CudaConverter', 'CudaDevice', 'CudaStream', 'CudaTables', 'DeviceMemory', 'DlpackView', 'ElementaryStream', 'IRREGULAR', 'NvdecSession', 'PARSED', 'PacketParser', 'PlaneUploader', 'REFERENCE', 'REFS_KNOWN', 'RESET', 'SHOWN', 'START', 'SurfaceFormat', 'UNKNOWN_ORDER', 'cpu_isa', 'cpu_isas', 'cuda_fatbin', 'export_dlpack', 'pixel_formats', 'view_dlpack']
 class PacketParser:
     """
     Reads the headers of a stream's packets, in decode order; decodes nothing.
@@ -25,6 +25,16 @@ class PacketParser:
     @property
     def parameter_sets_changed(self) -> bool:
         ...
+class ElementaryStream:
+    """
+    Packets in the form that decoders without a container take them, such as NVDEC's parser.
+    """
+    def __init__(self, codec: str, extradata: bytes) -> None:
+        ...
+    def packet(self, packet: typing_extensions.Buffer, first: bool) -> bytes:
+        """
+        One packet of the container; the first that a decoder gets carries the parameter sets too.
+        """
 class Converter:
     """
     Turns one decoded picture into one slot of a batch: crop, resample, colour, normalise, store.
@@ -147,6 +157,11 @@ class CudaDevice:
         Copies host bytes to a device address in the order of a stream.
         """
     @property
+    def context(self) -> int:
+        """
+        CUcontext: the primary one.
+        """
+    @property
     def name(self) -> str:
         """
         As the driver calls it.
@@ -187,6 +202,29 @@ class CudaStream:
     """
     def __init__(self, device: CudaDevice) -> None:
         ...
+    @property
+    def handle(self) -> int:
+        """
+        CUstream.
+        """
+class CudaConvertStream:
+    """
+    A stream on which pictures in device memory are converted.
+    """
+    def __init__(self, device: CudaDevice) -> None:
+        ...
+    def convert(self, converter: CudaConverter, planes: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], out: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Enqueues a conversion. planes: (device address, pitch) of each. out: device address of one slot.
+        """
+    def order_after(self, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        What the stream is given from now on comes after what it did so far.
+        """
+    def order_before(self, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        What it does from now on comes after what the stream was given so far.
+        """
     @property
     def handle(self) -> int:
         """

@@ -106,6 +106,7 @@ class NvdecDecoder(UploadingDecoder):
         self, source: Source, threads: int, container: Container | None, target: CudaTarget
     ) -> None:
         super().__init__(source, threads, container, target)
+        self.refusal = ""  # why NVDEC could not decode the last run, as its headers turned out
         self._session: NvdecSession | None = None
         self._stamped: FrameIndex | None = None
 
@@ -123,7 +124,7 @@ class NvdecDecoder(UploadingDecoder):
             DeviceError: the driver refused something, or the GPU is lost.
         """
         if self._session is None:
-            self._session = NvdecSession(self._target.cuda, index.codec, self._container.extradata)
+            self._session = self._new_session(index, _DECODABLE[first.pixel_format][1])
         if self._stamped is not index:
             self._stamps, self._stamped = _timestamps(index), index
             self._packet_of = np.argsort(self._stamps)
@@ -131,8 +132,9 @@ class NvdecDecoder(UploadingDecoder):
         decoded, mapped = self._session.decoded, self._session.mapped
         try:
             yield from self._feed(run, index, slots, first)
-        except (UnsupportedError, DecodeError):
+        except (UnsupportedError, DecodeError) as error:
             self._session.abandon()
+            self.refusal = str(error) if isinstance(error, UnsupportedError) else ""
         except BaseException:
             self._session.abandon()
             self._session = None
@@ -147,6 +149,11 @@ class NvdecDecoder(UploadingDecoder):
                 bytes_read=self.bytes_read - bytes_read,
                 decode=(time.perf_counter() - started) * 1e3,
             )
+
+    def _new_session(self, index: FrameIndex, bit_depth: int) -> NvdecSession:
+        """Make what decodes; a stream of another depth than expected is refused by the session itself."""
+        del bit_depth
+        return NvdecSession(self._target.cuda, index.codec, self._container.extradata)
 
     def _feed(
         self, run: Run, index: FrameIndex, slots: Slots, first: PictureFormat
@@ -308,9 +315,8 @@ class NvdecEngine(HybridEngine):
         left = decoder.left
         if not left:
             return
-        report.why = (
-            f"{self.why}; NVDEC did not deliver frame {left[0]}, so its part was decoded on the CPU"
-        )
+        reason = decoder.refusal or f"NVDEC did not deliver frame {left[0]}"
+        report.why = f"{self.why}; {reason}, so its part was decoded on the CPU"
         for again in Plan.of(index, left).runs:
             super()._decode_run(decoder, again, index, slots, report)
             yield

@@ -18,7 +18,7 @@ from frametap.errors import DeviceError
 from frametap.source import Source
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
-_ENGINES = ("cpu", "nvdec", "hybrid")
+_ENGINES = ("cpu", "nvdec", "pynvvideocodec", "hybrid")
 
 
 def check_device(device: str, engine: str | None) -> str:
@@ -90,7 +90,11 @@ def create_engine(
 
     _free_at_exit()
     target = CudaTarget(_core.CudaDevice.get(int(chosen.partition(":")[2])), stream_handle(stream))
-    kind = HybridEngine if engine == "hybrid" else NvdecEngine
+    kind: type[HybridEngine] = HybridEngine if engine == "hybrid" else NvdecEngine
+    if engine == "pynvvideocodec":
+        from frametap.engines.pynvvideocodec import PynvEngine
+
+        kind = PynvEngine
     return kind(source, count, why, target, container)
 
 

@@ -53,11 +53,12 @@ CUresult cuStreamQuery(CUstream handle) {
   });
 }
 
+// A created stream knows its context, whatever is current; only the default streams are those of the current one.
 CUresult cuStreamGetCtx(CUstream handle, CUcontext* context) {
-  return on_stream(__func__, handle, [&](const auto& stream) {
-    *context = stream->context;
-    return CUDA_SUCCESS;
-  });
+  const bool is_default = !handle || handle == CU_STREAM_LEGACY || handle == CU_STREAM_PER_THREAD;
+  if (const CUresult refused = enter(__func__, is_default ? Need::context : Need::init)) return refused;
+  *context = is_default ? current_context() : context_of_created(handle, __func__);
+  return *context ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
 CUresult cuStreamGetFlags(CUstream handle, unsigned* flags) {

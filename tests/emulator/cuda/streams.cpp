@@ -57,7 +57,7 @@ void run_first(Scheduler& s, std::unique_lock<std::mutex>& lock, Stream& stream)
   stream.running = true;
   lock.unlock();
   trace("  runs ", work.what);
-  if (work.run && (work.even_when_lost || device_error(stream.device) == CUDA_SUCCESS)) work.run();
+  if (work.run && device_error(stream.device) == CUDA_SUCCESS) work.run();
   work.run = nullptr;  // what it captured may call us when it goes
   lock.lock();
   stream.running = false;
@@ -146,6 +146,11 @@ std::shared_ptr<Stream> find_stream(CUcontext context, CUstream handle, const ch
     return nullptr;
   }
   return stream;
+}
+
+CUcontext context_of_created(CUstream handle, const char* entry) {
+  const auto stream = scheduler().handles.get(handle, entry);
+  return stream ? stream->context : nullptr;
 }
 
 std::shared_ptr<Completion> submit(const std::shared_ptr<Stream>& stream, Work work) {

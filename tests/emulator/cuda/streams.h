@@ -28,7 +28,6 @@ struct Work {
   std::string what;
   std::function<void()> run;
   std::vector<std::shared_ptr<Completion>> after;
-  bool even_when_lost = false;  // what gives memory back; a lost device does nothing else
   std::shared_ptr<Completion> completion = std::make_shared<Completion>();
 };
 
@@ -50,6 +49,8 @@ CUstream create_stream(CUcontext context, unsigned flags, int priority);
 bool destroy_stream(CUstream handle);
 // A stream by its handle, or a default stream of `context`. Null, and a violation of `entry`, if there is none.
 std::shared_ptr<Stream> find_stream(CUcontext context, CUstream handle, const char* entry);
+// The context of a stream that was created, not a default one; null, and a violation, if there is none.
+CUcontext context_of_created(CUstream handle, const char* entry);
 
 // Enqueues, and returns what tells when it was done.
 std::shared_ptr<Completion> submit(const std::shared_ptr<Stream>& stream, Work work);

@@ -1,0 +1,291 @@
+"""What the emulated driver counts: what is decoded, mapped, copied, left alive; and what a failure of any call leads to."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import frametap as ft
+from frametap import _core
+from frametap.engines.cuda_target import forget_converters
+from gpu.driver import Gpu, Library
+
+pytestmark = pytest.mark.emulated
+
+SMALL = ft.Transform(size=(40, 56))
+CUDA_ERROR_OUT_OF_MEMORY, CUDA_ERROR_UNKNOWN, CUDA_ERROR_ILLEGAL_ADDRESS = 2, 999, 700
+
+Counters = dict[str, int]
+
+
+@pytest.fixture
+def count(driver: Gpu) -> Callable[[Callable[[], object]], Counters]:
+    """Run something and return by how much each counter rose."""
+
+    def run(work: Callable[[], object]) -> Counters:
+        assert driver.emulator is not None
+        before = dict(driver.emulator)
+        work()
+        return {name: value - before.get(name, 0) for name, value in driver.emulator.items()}
+
+    return run
+
+
+def sample(path: Path, frames: list[int]) -> ft.FrameBatch:
+    return ft.sample(path, ft.Indices(frames), SMALL, device="cuda")
+
+
+@pytest.mark.parametrize("name", ["h264", "hevc", "vp9", "mpeg4"])
+def test_only_what_is_wanted_is_mapped_and_nothing_comes_back(
+    videos: Library, count: Callable[..., Counters], name: str
+) -> None:
+    frames = [40, 3, 3, 17, 40, 5]
+    sample(videos[name], frames)  # filter tables are uploaded once per geometry
+    with ft.open(videos[name], device="cpu") as video:
+        plan = video.plan(ft.Indices(frames))
+    rose = count(lambda: sample(videos[name], frames))
+    assert rose["nvcuvid.maps"] == rose["nvcuvid.unmaps"] == len(set(frames))
+    assert rose["nvcuvid.decodes"] == plan.packets
+    assert rose.get("bytes.DtoH", 0) == 0
+    assert rose.get("bytes.HtoD", 0) == 0
+    assert rose["launches"] == 2 * len(set(frames))
+
+
+def test_hybrid_uploads_the_wanted_planes_alone(
+    videos: Library, count: Callable[..., Counters]
+) -> None:
+    sample(videos["h264_10bit"], [1, 2, 9])
+    rose = count(lambda: sample(videos["h264_10bit"], [1, 2, 9]))
+    width, height = 192, 160
+    rows = [512] * height + [256] * (
+        height // 2
+    ) * 2  # 10 bits take two bytes; pitches are multiples of 256
+    assert width * 2 <= 512
+    assert rose["bytes.HtoD"] == 3 * sum(rows)
+    assert rose.get("bytes.DtoH", 0) == 0
+    assert rose.get("nvcuvid.decodes", 0) == 0
+
+
+def test_decoders_are_pooled(videos: Library, count: Callable[..., Counters]) -> None:
+    sample(videos["h264"], [1, 30])
+    rose = count(lambda: [sample(videos["h264"], [2, 40]) for _ in range(5)])
+    assert rose.get("calls.cuvidCreateDecoder", 0) == 0
+
+
+def test_a_stream_that_changes_its_size_reconfigures(
+    videos: Library, count: Callable[..., Counters]
+) -> None:
+    ft.sample(videos["resized"], ft.Every(1), SMALL, device="cuda")
+    rose = count(lambda: ft.sample(videos["resized"], ft.Every(1), SMALL, device="cuda"))
+    assert rose.get("calls.cuvidCreateDecoder", 0) == 0
+
+
+def test_nothing_stays_alive(videos: Library, driver: Gpu) -> None:
+    emulator = driver.emulator
+    assert emulator is not None
+
+    def alive() -> dict[str, int]:
+        gc.collect()
+        forget_converters()
+        _core.CudaDevice.get(0)
+        return emulator.alive()
+
+    def use() -> None:
+        with ft.open(videos["h264"], device="cuda", transform=SMALL) as video:
+            batch = video.sample(ft.Uniform(3))
+            assert len(batch) == 3
+            next(iter(video.batches(2)))
+
+    for _ in range(20):  # as many decoders as ever work at once
+        use()
+    before = alive()
+    for _ in range(200):
+        use()
+    assert alive() == before
+
+
+def test_eight_threads(videos: Library, driver: Gpu) -> None:
+    names = ["h264", "hevc", "vp9", "av1", "h264", "mpeg4", "hevc_10bit", "h264_one_gop"]
+    expected = {
+        name: ft.sample(videos[name], ft.Uniform(6), SMALL, device="cpu") for name in set(names)
+    }
+    problems: list[str] = []
+
+    def work(name: str) -> None:
+        for _ in range(3):
+            batch = ft.sample(videos[name], ft.Uniform(6), SMALL, device="cuda")
+            if not np.array_equal(driver.host(batch), expected[name].numpy()):
+                problems.append(name)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems
+
+
+def test_a_closed_process_leaks_nothing(videos: Library, tmp_path: Path) -> None:
+    """The emulator reports what is alive when the process ends; a batch that lives to the end is the process's own affair."""
+    code = (
+        "import sys, frametap as ft\n"
+        "for path in sys.argv[1:]:\n"
+        "    ft.sample(path, ft.Uniform(4), ft.Transform(size=32), device='cuda')\n"
+    )
+    report = tmp_path / "report"
+    command = [sys.executable, "-c", code, *map(str, (videos["h264"], videos["av1"]))]
+    settings = {"FRAMETAP_EMU_PROFILE": "strict", "FRAMETAP_EMU_REPORT": str(report)}
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "violation" not in report.read_text().lower(), report.read_text()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_is_told(videos: Library) -> None:
+    code = (
+        "import os, sys, frametap as ft\n"
+        "video = ft.open(sys.argv[1], device='cuda')\n"
+        "video[0]\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    try:\n"
+        "        video[0]\n"
+        "    except ft.DeviceError as error:\n"
+        "        print(error)\n"
+        "        print(ft.sample(sys.argv[1], ft.Uniform(1), device='auto').device)\n"
+        "    sys.exit()\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "video[1]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(videos["h264"])],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "forked" in done.stdout
+    assert "spawn" in done.stdout
+    assert done.stdout.endswith("cpu\n")
+
+
+# Entry points that the engine calls when it samples, and those that a fresh process calls first.
+ENTRIES = [
+    "cuCtxPushCurrent", "cuStreamCreate", "cuStreamWaitEvent", "cuEventCreate", "cuEventRecord", "cuMemAllocAsync",
+    "cuLaunchKernel", "cuvidGetDecoderCaps", "cuvidCreateVideoParser", "cuvidParseVideoData", "cuvidCreateDecoder",
+    "cuvidDecodePicture", "cuvidGetDecodeStatus", "cuvidMapVideoFrame64",
+]  # fmt: skip
+HYBRID_ENTRIES = ["cuMemHostAlloc", "cuMemcpyHtoDAsync", "cuEventSynchronize"]
+AT_START = [
+    "cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuDevicePrimaryCtxRetain", "cuModuleLoadData",
+    "cuModuleGetFunction",
+]  # fmt: skip
+
+
+@pytest.fixture
+def fresh_pool() -> Iterator[None]:
+    """Without decoders, tables or capabilities kept from before, so that every entry point is called."""
+    from frametap.engines.nvdec import forget_caps
+
+    def forget() -> None:
+        gc.collect()
+        forget_converters()
+        forget_caps()
+        _core.CudaDevice.shutdown()
+
+    forget()
+    yield
+    forget()
+
+
+@pytest.mark.usefixtures("fresh_pool")
+@pytest.mark.parametrize("call", [1, 2, 7])
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [(entry, "h264") for entry in ENTRIES] + [(entry, "h264_10bit") for entry in HYBRID_ENTRIES],
+)
+def test_any_call_may_fail(videos: Library, driver: Gpu, entry: str, name: str, call: int) -> None:
+    emulator = driver.emulator
+    assert emulator is not None
+    wanted = ft.Every(1)
+    expected = ft.sample(videos[name], wanted, SMALL, device="cpu")
+    before = emulator[f"calls.{entry}"]
+    message = ""
+    with emulator.fault(entry, CUDA_ERROR_UNKNOWN, call):
+        try:
+            ft.sample(videos[name], wanted, SMALL, device="cuda")
+        except ft.DeviceError as error:
+            message = str(error)
+    failed = message != ""
+    assert not failed or (entry in message and "999" in message)
+    reached = emulator[f"calls.{entry}"] - before >= call
+    # A destructor makes a context current too; there it is tried again.
+    assert failed == reached or entry == "cuCtxPushCurrent"
+    batch = ft.sample(videos[name], wanted, SMALL, device="cuda")
+    np.testing.assert_array_equal(driver.host(batch), expected.numpy())
+
+
+@pytest.mark.parametrize("entry", AT_START)
+def test_a_call_at_the_start_may_fail(videos: Library, entry: str) -> None:
+    code = (
+        "import sys, frametap as ft\n"
+        "try:\n"
+        "    ft.sample(sys.argv[1], ft.Uniform(2), device='cuda')\n"
+        "except ft.DeviceError as error:\n"
+        "    print(error)\n"
+        "print(len(ft.sample(sys.argv[1], ft.Uniform(2), device='cuda')))\n"
+    )
+    command = [sys.executable, "-c", code, str(videos["h264"])]
+    settings = {"FRAMETAP_EMU_FAULTS": f"{entry}:{CUDA_ERROR_UNKNOWN}@1"}
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert entry in done.stdout
+    assert "999" in done.stdout
+    assert done.stdout.endswith("2\n")
+
+
+def test_a_lost_device_says_so(videos: Library) -> None:
+    code = (
+        "import sys, frametap as ft\n"
+        "for _ in range(2):\n"
+        "    try:\n"
+        "        ft.sample(sys.argv[1], ft.Every(1), device='cuda')\n"
+        "    except ft.DeviceError as error:\n"
+        "        print(error)\n"
+    )
+    command = [sys.executable, "-c", code, str(videos["h264"])]
+    settings = {"FRAMETAP_EMU_FAULTS": f"lost:{CUDA_ERROR_ILLEGAL_ADDRESS}@120"}
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("restart the process") == 2
+
+
+@pytest.mark.usefixtures("fresh_pool")
+def test_a_batch_that_does_not_fit(videos: Library, driver: Gpu) -> None:
+    assert driver.emulator is not None
+    driver.emulator.set(budget=128 << 20)
+    try:
+        with pytest.raises(
+            ft.DeviceError, match=r"cuMemAllocAsync.*OUT_OF_MEMORY.*fewer or smaller"
+        ):
+            ft.sample(videos["h264"], ft.Every(1), ft.Transform(size=(1024, 1024)), device="cuda")
+    finally:
+        driver.emulator.set(budget=1 << 62)
+    assert len(sample(videos["h264"], [1])) == 1
+
+
+@pytest.mark.parametrize("megabytes", ["0", "many"])
+def test_the_memory_limit_of_decoders(videos: Library, megabytes: str) -> None:
+    code = "import sys, frametap as ft; ft.sample(sys.argv[1], ft.Uniform(2), device='cuda')"
+    command = [sys.executable, "-c", code, str(videos["h264"])]
+    settings = {"FRAMETAP_NVDEC_MEMORY_MB": megabytes}
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "FRAMETAP_NVDEC_MEMORY_MB" in done.stderr

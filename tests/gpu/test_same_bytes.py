@@ -1,0 +1,167 @@
+"""device="cuda" gives the bytes of device="cpu": every kind of stream, sampler and transform, in every order of streams."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import frametap as ft
+from gpu.driver import EMULATED, Gpu, Library
+from test_corpus import corpus_files
+
+Check = Callable[..., ft.FrameBatch]
+
+SMALL = ft.Transform(size=(56, 72))
+SAMPLERS = {
+    "uniform": ft.Uniform(16),
+    "rate": ft.Rate(2),
+    "clips": ft.Clips(2, 4, 3),
+    "all": ft.Every(1),
+    "random with duplicates": ft.Indices([31, 3, 3, 17, 0, 31, 8]),
+}
+TRANSFORMS = {
+    "as it is": ft.Transform(),
+    "normalised halves": ft.Transform(
+        size=(64, 64), filter="bicubic", dtype="float16", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)
+    ),
+    "letterboxed NHWC": ft.Transform(size=(96, 96), pad=ft.Letterbox((10, 20, 30)), layout="NHWC"),
+    "cropped floats": ft.Transform(
+        crop=ft.Box(8, 6, 100, 90), size=48, filter="lanczos", dtype="float32", color="bgr"
+    ),
+    "bfloat16 gray": ft.Transform(size=40, filter="area", dtype="bfloat16", color="gray"),
+}
+# NVDEC of an H100 decodes these; the others go the hybrid way.
+DECODED_BY_NVDEC = (
+    "h264", "h264_one_gop", "h264_intra", "h264_pyramid", "hevc", "hevc_open_gop", "vp9", "mpeg4", "h264_mkv", "h264_ts",
+    "h264_raw", "h264_fragmented", "vfr", "late_start", "edit_list", "one_frame", "rotate90", "rotate180", "hflip", "hevc_10bit",
+    "bt709", "full_range", "interlaced", "resized",
+)  # fmt: skip
+DECODED_BY_CPU = (
+    "av1",
+    "h264_10bit",
+    "h264_422",
+    "h264_gray",
+    "odd_size",
+    "ffv1_16bit",
+    "png_rgb",
+    "hevc_gbr",
+)
+
+
+@pytest.mark.parametrize("name", DECODED_BY_NVDEC)
+def test_streams(check: Check, videos: Library, name: str) -> None:
+    for sampler in SAMPLERS.values():
+        frames = ft.FrameIndex.build(videos[name])
+        if isinstance(sampler, ft.Indices) and len(frames) < 32:
+            sampler = ft.Indices([n % len(frames) for n in sampler.numbers])
+        batch = check(videos[name], sampler, SMALL)
+        if EMULATED:
+            assert batch.report.engine == "nvdec"
+            assert batch.report.why == 'device="cuda" was asked for'
+
+
+@pytest.mark.parametrize("name", DECODED_BY_CPU)
+def test_hybrid(check: Check, videos: Library, name: str) -> None:
+    batch = check(videos[name], ft.Uniform(5), SMALL)
+    assert batch.device == "cuda:0"
+    if EMULATED:
+        assert "decoded on the CPU" in batch.report.why
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
+@pytest.mark.parametrize("name", ["h264", "hevc_10bit", "rotate90", "interlaced"])
+def test_transforms(check: Check, videos: Library, name: str, transform: ft.Transform) -> None:
+    check(videos[name], ft.Uniform(5), transform)
+
+
+@pytest.mark.parametrize("engine", ["nvdec", "hybrid", "pynvvideocodec"])
+@pytest.mark.parametrize("name", ["h264", "hevc", "vp9"])
+def test_engines(check: Check, videos: Library, driver: Gpu, name: str, engine: str) -> None:
+    if engine == "pynvvideocodec":
+        pytest.importorskip("PyNvVideoCodec")
+        if driver.emulator is not None:
+            driver.emulator.set(profile="driver")  # it is not ours to be strict with
+    batch = check(videos[name], ft.Indices([40, 2, 2, 11]), SMALL, engine=engine)
+    assert batch.report.engine == engine
+    assert batch.report.mapped == 3
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
+def test_whatever_order_streams_run_in(
+    check: Check, videos: Library, driver: Gpu, seed: int
+) -> None:
+    assert driver.emulator is not None
+    driver.emulator.set(seed=seed)
+    for name, transform in itertools.product(("h264", "hevc", "av1"), (SMALL, ft.Transform())):
+        check(videos[name], SAMPLERS["random with duplicates"], transform)
+
+
+def test_batches(videos: Library, driver: Gpu) -> None:
+    """Streaming, with batches shorter and longer than a keyframe interval, of all frames and of some."""
+    for name, size, sampler in itertools.product(
+        ("h264", "vp9", "edit_list", "av1"), (1, 5, 64), (None, ft.Every(7))
+    ):
+        with (
+            ft.open(videos[name], device="cuda", transform=SMALL) as gpu,
+            ft.open(videos[name], device="cpu", transform=SMALL) as cpu,
+        ):
+            pairs = zip(gpu.batches(size, sampler), cpu.batches(size, sampler), strict=True)
+            for on_gpu, on_cpu in pairs:
+                np.testing.assert_array_equal(driver.host(on_gpu), on_cpu.numpy())
+
+
+def test_reader(videos: Library, driver: Gpu) -> None:
+    with (
+        ft.open(videos["vfr"], device="cuda", transform=SMALL) as gpu,
+        ft.open(videos["vfr"], device="cpu", transform=SMALL) as cpu,
+    ):
+        np.testing.assert_array_equal(driver.host(gpu[-1]), cpu[-1].numpy())
+        np.testing.assert_array_equal(driver.host(gpu[3:20:4]), cpu[3:20:4].numpy())
+        played = [0.3, 0.1, 1.2]
+        np.testing.assert_array_equal(
+            driver.host(gpu.frames_played_at(played)), cpu.frames_played_at(played).numpy()
+        )
+        assert "cuda:0" in repr(gpu[0])
+
+
+def test_sample_many(videos: Library, driver: Gpu) -> None:
+    names = ["h264", "av1", "hevc", "vp9", "mpeg4", "h264"]
+    paths = [videos[name] for name in names]
+    with ft.sample_many(paths, ft.Uniform(4), SMALL, device="cuda", workers=3) as batches:
+        for path, batch in zip(paths, batches, strict=True):
+            expected = ft.sample(path, ft.Uniform(4), SMALL, device="cpu")
+            np.testing.assert_array_equal(driver.host(batch), expected.numpy())
+
+
+@pytest.mark.parametrize("on_error", ["skip", "repeat", "black"])
+@pytest.mark.parametrize("name", ["truncated", "truncated_ts"])
+def test_damage(check: Check, videos: Library, name: str, on_error: str) -> None:
+    check(videos[name], ft.Every(1), SMALL, on_error=on_error)
+
+
+def corpus_clips() -> list[Any]:
+    """The corpus but for its damaged part: what a decoder makes of damage is its own affair."""
+    names = [name for name in corpus_files() if not name.startswith("corrupt/")]
+    absent = pytest.param("", marks=pytest.mark.skip(reason="corpus absent (FRAMETAP_CORPUS)"))
+    return names or [absent]
+
+
+@pytest.mark.parametrize("name", corpus_clips())
+def test_corpus(check: Check, corpus: Path, name: str) -> None:
+    path = corpus / name
+    try:
+        ft.sample(path, ft.Uniform(2), SMALL, device="cpu")
+    except ft.FrametapError as error:
+        with pytest.raises(type(error)):
+            ft.sample(path, ft.Uniform(2), SMALL, device="cuda")
+        return
+    check(path, ft.Uniform(6), SMALL)
+    check(
+        path, ft.Indices([1, 0, 1]) if len(ft.FrameIndex.build(path)) > 1 else ft.Uniform(1), SMALL
+    )
