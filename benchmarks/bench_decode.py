@@ -1,13 +1,15 @@
 """Decode throughput against the peers, job by job, with a correctness column.
 
-    python benchmarks/bench_decode.py VIDEO --peers /path/to/venv/bin/python [--clips DIR] [--repeat 3] [--json out.json]
+    python benchmarks/bench_decode.py VIDEO --peers PYTHON... [--clips FOLDER...] [--repeat 3] [--only NAME] [--json out.json]
     python benchmarks/bench_decode.py VIDEO --codec hevc ...      # or vp9, av1: a version of VIDEO, encoded once into --cache
+    python benchmarks/bench_decode.py VIDEO --open                # open + exact index: an hour of VIDEO as MP4, VIDEO as Matroska
 
 Every measurement is a process of its own; libraries take turns, so that a noisy minute hits them all. The table gives
-medians and, for frametap, the ratio to the best peer in the same run. "wrong" counts frames whose content is not that of the
-wanted frame: frametap's are compared byte for byte with plain PyAV decoding of the whole file put through the converter, the
-peers' (they resize differently) by which frame of the file they resemble most. Under pytest the harness runs once on a
-small clip.
+medians and, for frametap, the ratio to the fastest peer in the same run (wall and CPU seconds, and in brackets CPU seconds
+against the peer that takes the fewest). "floor" is libavcodec alone on the packets of frametap's plan, a run per thread.
+"wrong" counts frames whose content is not that of the wanted frame: frametap's are compared byte for byte with plain PyAV
+decoding of the whole file put through the converter, the peers' (they resize differently) by which frame of the file they
+resemble most. Under pytest the harness runs once on a small clip.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,35 +32,31 @@ import frametap as ft
 from frametap._core import Converter
 from frametap.container import orientation_of, picture_format
 
+sys.path.insert(0, str(Path(__file__).parent))
+from versions import ENCODERS, copied, encoded
+
 SIZE = (224, 224)
-# Encoder, its options and the container of the versions that --codec makes: defaults of the encoders, at their faster presets.
-ENCODERS = {
-    "hevc": ("libx265", {"preset": "fast", "x265-params": "log-level=error"}, ".mp4"),
-    "vp9": (
-        "libvpx-vp9",
-        {"deadline": "realtime", "cpu-used": "5", "row-mt": "1", "g": "250"},
-        ".webm",
-    ),
-    "av1": ("libsvtav1", {"preset": "8", "g": "250"}, ".mp4"),
-}
 BATCH = 64
 # Peers at their best: torchcodec with 1, 2 and automatic (0) threads, decord with automatic.
-PEER_SETTINGS = [("torchcodec", 1), ("torchcodec", 2), ("torchcodec", 0), ("decord", 0)]
+PEER_THREADS = {"torchcodec": (1, 2, 0), "decord": (0,)}
 NEIGHBOURS = 3
 # Of the every-frame job, so many frames are kept to be checked.
 KEEP_EVERY = 7
+CLIPS, PER_CLIP = 32, 8
+DECODER = Path(__file__).with_name("peers") / "decoders.py"
 
 
 @dataclass
 class Job:
-    """A list of frames to fetch, or all of them, or a few of many clips."""
+    """A list of frames to fetch, or all of them, or a few of many clips, or just to open a file."""
 
     name: str
     frames: list[int] | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    peers: bool = True
+    runs: list[list[int]] = field(default_factory=list)
+    snapped: list[int] | None = None
 
-    def as_json(self, path: Path, threads: int, keep_every: int) -> dict[str, Any]:
+    def as_json(self, path: Path, threads: int) -> dict[str, Any]:
         """The job as decoders.py reads it."""
         return {
             "path": str(path),
@@ -65,26 +64,54 @@ class Job:
             "threads": threads,
             "frames": self.frames,
             "batch": BATCH,
-            "keep_every": keep_every,
+            "keep_every": 1 if self.frames is not None else KEEP_EVERY,
+            "runs": self.runs,
             **self.options,
         }
 
+    def wanted(self, library: str, total: int) -> list[int]:
+        """The numbers of the frames that a library should have kept, of `total`."""
+        if self.frames is None:
+            starts = range(0, total, BATCH)
+            return [n for at in starts for n in range(at, min(at + BATCH, total), KEEP_EVERY)]
+        return self.snapped if library == "frametap" and self.snapped else self.frames
 
-def jobs_for(index: ft.FrameIndex, clips: list[Path]) -> list[Job]:
+
+def jobs_for(path: Path, clips: list[Path]) -> list[Job]:
     """The jobs of the table for one video."""
-    uniform = ft.Uniform(min(32, len(index)))(index).tolist()
-    found = [
-        Job("Uniform(32)", uniform),
-        Job("Clips(4, 16, step=4)", ft.Clips(4, 16, step=4)(index).tolist()),
-        Job("Rate(2)", ft.Rate(2)(index).tolist()),
-        Job("every frame, batches(64)"),
-        Job("Uniform(32), snap 0.5 s", uniform, {"snap_seconds": 0.5}),
-        Job("Uniform(32), snap 3 s", uniform, {"snap_seconds": 3.0}),
-    ]
+    index = ft.FrameIndex.build(path)
+    samplers = {
+        "Uniform(32)": ft.Uniform(min(32, len(index))),
+        "Clips(4, 16, step=4)": ft.Clips(4, 16, step=4),
+        "Rate(2)": ft.Rate(2),
+    }
+    found = []
+    with ft.open(path) as video:
+        for name, sampler in samplers.items():
+            found.append(Job(name, sampler(index).tolist(), runs=packets_of(video.plan(sampler))))
+        everything = packets_of(video.plan(ft.Every(1)))
+        found.append(Job("every frame, batches(64)", runs=everything))
+        uniform = samplers["Uniform(32)"]
+        for seconds in (0.5, 3.0):
+            plan = video.plan(uniform, snap_seconds=seconds)
+            found.append(
+                Job(
+                    f"Uniform(32), snap {seconds:g} s",
+                    uniform(index).tolist(),
+                    {"snap_seconds": seconds},
+                    packets_of(plan),
+                    plan.frames.tolist(),
+                )
+            )
     if clips:
-        options = {"paths": [str(path) for path in clips], "per_clip": 8}
-        found.append(Job(f"{len(clips)} clips, 8 frames each", [], options))
+        options = {"paths": [str(path) for path in clips], "per_clip": PER_CLIP}
+        found.append(Job(f"{len(clips)} clips, {PER_CLIP} frames each", [], options))
     return found
+
+
+def packets_of(plan: ft.Plan) -> list[list[int]]:
+    """The numbers of the packets that each run feeds."""
+    return [(run.start + np.flatnonzero(run.feed)).tolist() for run in plan.runs]
 
 
 class Reference:
@@ -126,145 +153,172 @@ def convert(picture: av.VideoFrame, transform: ft.Transform) -> np.ndarray:
     return out
 
 
-def measure(
-    python: str, library: str, job: dict[str, Any], folder: Path
-) -> tuple[dict[str, float], np.ndarray]:
-    """Run one job in one process; return its numbers and the frames it kept."""
-    (folder / "job.json").write_text(json.dumps(job))
-    script = Path(__file__).with_name("peers") / "decoders.py"
-    command = [python, str(script), library, str(folder / "job.json"), str(folder / "out.npz")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{library} failed: {done.stderr[-500:]}")
-    return json.loads(done.stdout.splitlines()[-1]), np.load(folder / "out.npz")["frames"]
+@dataclass
+class Contestant:
+    """A library with a number of threads, in an interpreter; and what its runs of a job took."""
+
+    library: str
+    threads: int
+    python: str = sys.executable
+    version: str = ""
+    runs: list[dict[str, float]] = field(default_factory=list)
+    frames: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    wrong: int | None = None
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether it is a library to compare with."""
+        return self.library in PEER_THREADS
+
+    def median(self, key: str) -> float:
+        """The median over the runs of "wall", "cpu" or "rss"."""
+        return statistics.median(run[key] for run in self.runs)
+
+    def measure(self, job: Job, path: Path, folder: Path) -> None:
+        """Run a job in a process of its own and note its numbers and the frames it kept."""
+        (folder / "job.json").write_text(json.dumps(job.as_json(path, self.threads)))
+        command = [self.python, DECODER, self.library, folder / "job.json", folder / "out.npz"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{self.version or self.library} failed: {done.stderr[-500:]}")
+        self.runs.append(json.loads(done.stdout.splitlines()[-1]))
+        self.frames = np.load(folder / "out.npz")["frames"]
 
 
-def run_job(
-    job: Job, path: Path, reference: Reference, peers: str | None, repeat: int, threads: int
-) -> list[dict[str, Any]]:
-    """Measure one job with every library, taking turns; return a row per library and setting."""
-    keep_every = 1 if job.frames is not None else KEEP_EVERY
-    contestants = [(sys.executable, "frametap", threads)]
-    contestants += [(peers, library, count) for library, count in PEER_SETTINGS] if peers else []
-    if job.frames is None:
-        contestants.append((sys.executable, "decode_only", threads))
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
-    failed: set[str] = set()
+def contestants_for(job: Job, peers: list[str], threads: int) -> list[Contestant]:
+    """Who takes part: frametap, what the interpreters `peers` have, and FFmpeg's decoder alone."""
+    found = [Contestant("frametap", threads, version=f"frametap {ft.__version__}")]
+    for python in peers:
+        listed = subprocess.run([python, DECODER], capture_output=True, text=True, check=True)
+        for library, version in json.loads(listed.stdout).items():
+            found += [Contestant(library, n, python, version) for n in PEER_THREADS[library]]
+    if job.runs:
+        found.append(Contestant("floor", threads))
+    if job.runs and job.frames is None:
+        found.append(Contestant("decode_only", threads))
+    return found
+
+
+def run_job(job: Job, path: Path, peers: list[str], repeat: int, threads: int) -> list[Contestant]:
+    """Measure one job with every library, taking turns; return those that can do it."""
+    contestants = contestants_for(job, peers, threads)
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(repeat):
-            for python, library, count in contestants:
-                if library in failed:
-                    continue
+            for contestant in list(contestants):
                 try:
-                    numbers, frames = measure(
-                        python, library, job.as_json(path, count, keep_every), Path(folder)
-                    )
+                    contestant.measure(job, path, Path(folder))
                 except RuntimeError as error:
-                    if library == "frametap":
+                    if contestant.library == "frametap":
                         raise
                     print(f"{job.name}: {error}".splitlines()[-1], file=sys.stderr)
-                    failed.add(library)
-                    continue
-                row = rows.setdefault(
-                    (library, count),
-                    {"job": job.name, "library": library, "threads": count, "runs": []},
-                )
-                row["runs"].append(numbers)
-                row["wrong"] = count_wrong(job, library, frames, reference)
-    return list(rows.values())
+                    contestants.remove(contestant)
+    return contestants
 
 
-def count_wrong(job: Job, library: str, frames: np.ndarray, reference: Reference) -> int | None:
-    """Frames that are not the wanted ones; None where the job has no single right answer."""
-    if library == "decode_only" or "paths" in job.options or "snap_seconds" in job.options:
-        return None
-    wanted = job.frames
-    if wanted is None:
-        total = len(reference.frames)
-        starts = range(0, total, BATCH)
-        wanted = [n for at in starts for n in range(at, min(at + BATCH, total), KEEP_EVERY)]
-    return reference.wrong(library, wanted, frames)
+def check(job: Job, contestants: list[Contestant], reference: Reference) -> None:
+    """Count for each contestant the frames that are not the wanted ones."""
+    checked = [one for one in contestants if one.library == "frametap" or one.is_peer]
+    if "open" in job.options:
+        for one in checked:
+            one.wrong = abs(len(one.frames) - job.options["open"] * len(reference.frames))
+        return
+    if "paths" not in job.options:
+        for one in checked:
+            wanted = job.wanted(one.library, len(reference.frames))
+            one.wrong = reference.wrong(one.library, wanted, one.frames)
+        return
+    for one in checked:
+        one.wrong = 0
+    for number, path in enumerate(job.options["paths"]):
+        clip = Reference(Path(path))
+        total = len(clip.frames)
+        ours = ft.Uniform(PER_CLIP)(ft.FrameIndex.build(path)).tolist()
+        theirs = np.linspace(0, total - 1, PER_CLIP).round().astype(int).tolist()
+        for one in checked:
+            got = one.frames[number * PER_CLIP : (number + 1) * PER_CLIP]
+            wanted = ours if one.library == "frametap" else theirs
+            one.wrong = (one.wrong or 0) + clip.wrong(one.library, wanted, got)
 
 
-HEADER = (
-    "job",
-    "library",
-    "thr",
-    "wall s",
-    "cpu s",
-    "RSS MiB",
-    "wrong",
-    "to best peer (wall, cpu)",
+LINE = "{:26} {:17} {:>3} {:>18} {:>7} {:>8} {:>6}  {}"
+HEADER = LINE.format(
+    "job", "library", "thr", "wall s", "cpu s", "RSS MiB", "wrong", "to the fastest peer: wall, cpu"
 )
-LINE = "{:26} {:12} {:>3} {:>18} {:>7} {:>8} {:>6}  {}"
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as text: medians, spread, ratio to the best peer of the same job."""
-    for row in rows:
-        for key in ("wall", "cpu", "rss"):
-            row[key] = statistics.median(run[key] for run in row["runs"])
+def table(job: Job, contestants: list[Contestant]) -> str:
+    """What a job took, as text: medians, spread, ratios to the peers."""
     lines = []
-    for row in rows:
-        wall = [run["wall"] for run in row["runs"]]
+    for one in contestants:
+        wall = [run["wall"] for run in one.runs]
         lines.append(
             LINE.format(
-                row["job"],
-                row["library"],
-                row["threads"],
-                f"{row['wall']:.2f} ({min(wall):.2f}-{max(wall):.2f})",
-                f"{row['cpu']:.2f}",
-                f"{row['rss']:.0f}",
-                "-" if row["wrong"] is None else row["wrong"],
-                ratio_to_peers(row, rows),
+                job.name,
+                one.version or one.library,
+                one.threads,
+                f"{one.median('wall'):.2f} ({min(wall):.2f}-{max(wall):.2f})",
+                f"{one.median('cpu'):.2f}",
+                f"{one.median('rss'):.0f}",
+                "-" if one.wrong is None else one.wrong,
+                ratios(one, contestants),
             )
         )
     return "\n".join(lines)
 
 
-def ratio_to_peers(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """Frametap's wall and CPU time over the best peer's at the same job, "" for the others."""
-    peers = [
-        other
-        for other in rows
-        if other["job"] == row["job"] and other["library"] in ("torchcodec", "decord")
-    ]
-    if row["library"] != "frametap" or not peers:
+def ratios(one: Contestant, contestants: list[Contestant]) -> str:
+    """Wall and CPU time over the fastest peer's, and CPU time over that of the most frugal; "" for the peers."""
+    peers = [other for other in contestants if other.is_peer]
+    if one.is_peer or not peers:
         return ""
-    ratios = (row[key] / min(peer[key] for peer in peers) for key in ("wall", "cpu"))
-    return ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    fastest = min(peers, key=lambda other: other.median("wall"))
+    wall, cpu = (one.median(key) / fastest.median(key) for key in ("wall", "cpu"))
+    frugal = one.median("cpu") / min(other.median("cpu") for other in peers)
+    return f"{wall:.2f}, {cpu:.2f} ({frugal:.2f})"
 
 
-def encoded(video: Path, codec: str, cache: Path, frames: int | None) -> Path:
-    """Return a version of a video in another codec, made once and kept in `cache`; `frames` limits its length."""
-    encoder, options, suffix = ENCODERS[codec]
-    path = cache / f"{video.stem}_{codec}{'' if frames is None else f'_{frames}'}{suffix}"
-    if path.exists():
-        return path
-    cache.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name("unfinished_" + path.name)
-    with av.open(str(video)) as source, av.open(str(unfinished), "w") as target:
-        stream = source.streams.video[0]
-        stream.thread_type = "FRAME"
-        out = target.add_stream(encoder, rate=stream.average_rate, options=options)
-        out.width, out.height, out.pix_fmt = stream.width, stream.height, "yuv420p"
-        out.bit_rate = stream.bit_rate or 5_000_000
-        for number, picture in enumerate(source.decode(stream)):
-            if number == frames:
-                break
-            picture.pict_type = 0
-            target.mux(out.encode(picture))
-        target.mux(out.encode())
-    unfinished.replace(path)
-    return path
+def open_jobs(video: Path, cache: Path, length: float = 3600) -> Iterator[tuple[Job, Path]]:
+    """Opening with an exact index: an hour of MP4, and the video in a container without a table of its frames.
+
+    The option "open" says how many times the file holds the video.
+    """
+    with av.open(str(video)) as container:
+        seconds = float(container.duration or av.time_base) / av.time_base
+    times = max(1, round(length / seconds))
+    name = f"open + index, MP4 of {times * seconds:.0f} s"
+    yield Job(name, [], {"open": times}), copied(video, ".mp4", times, cache)
+    yield Job("open + index, Matroska", [], {"open": 1}), copied(video, ".mkv", 1, cache)
 
 
-def main() -> None:
-    """Command line."""
+def short_clips(places: list[Path]) -> list[Path]:
+    """The smallest videos of some folders that have enough frames and that plain decoding can deliver."""
+    files = sorted({p for place in places for p in place.iterdir() if p.is_file()}, key=_bytes)
+    found = []
+    for path in files:
+        try:
+            index = ft.FrameIndex.build(path)
+            ft.sample(path, ft.Uniform(PER_CLIP), ft.Transform(size=SIZE))
+        except ft.FrametapError:
+            continue
+        if len(index) >= PER_CLIP:
+            found.append(path)
+        if len(found) == CLIPS:
+            break
+    return found
+
+
+def _bytes(path: Path) -> int:
+    return path.stat().st_size
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("video", type=Path)
-    parser.add_argument("--peers", help="interpreter that has torchcodec and decord")
-    parser.add_argument("--clips", type=Path, help="folder of short clips for the many-clip job")
+    parser.add_argument(
+        "--peers", nargs="+", default=[], help="interpreters that have torchcodec or decord"
+    )
+    parser.add_argument("--clips", type=Path, nargs="+", default=[], help="folders of short clips")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", help="run only jobs whose name contains this")
@@ -272,30 +326,30 @@ def main() -> None:
         "--codec", choices=sorted(ENCODERS), help="measure a version of VIDEO in this codec"
     )
     parser.add_argument("--frames", type=int, help="how many frames of VIDEO --codec encodes")
-    parser.add_argument(
-        "--cache", type=Path, default=Path("build/bench"), help="where --codec keeps it"
-    )
+    parser.add_argument("--open", action="store_true", help="measure opening alone")
+    parser.add_argument("--cache", type=Path, default=Path("build/bench"), help="for versions")
     parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    video = arguments.video
-    if arguments.codec:
-        video = encoded(video, arguments.codec, arguments.cache, arguments.frames)
-    clips = (
-        sorted(path for path in arguments.clips.iterdir() if path.is_file())[:32]
-        if arguments.clips
-        else []
-    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    wish, rows = arguments(), []
+    video = wish.video
+    if wish.codec:
+        video = encoded(video, wish.codec, wish.cache, wish.frames)
+    decoding = ((job, video) for job in jobs_for(video, short_clips(wish.clips)))
+    jobs = list(open_jobs(video, wish.cache) if wish.open else decoding)
+    jobs = [(job, path) for job, path in jobs if not wish.only or wish.only in job.name]
     reference = Reference(video)
-    rows: list[dict[str, Any]] = []
-    print(LINE.format(*HEADER))
-    for job in jobs_for(ft.FrameIndex.build(video), clips):
-        if arguments.only and arguments.only not in job.name:
-            continue
-        done = run_job(job, video, reference, arguments.peers, arguments.repeat, arguments.threads)
-        print(table(done), flush=True)
-        rows += done
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
+    print(HEADER)
+    for job, path in jobs:
+        done = run_job(job, path, wish.peers, wish.repeat, wish.threads)
+        check(job, done, reference)
+        print(table(job, done), flush=True)
+        rows += [{"job": job.name, **vars(one), "frames": len(one.frames)} for one in done]
+    if wish.json:
+        wish.json.write_text(json.dumps(rows, indent=1))
 
 
 def test_harness_on_a_small_clip(tmp_path: Path) -> None:
@@ -303,19 +357,18 @@ def test_harness_on_a_small_clip(tmp_path: Path) -> None:
     from clips import Clip, encode
 
     path = tmp_path / "small.mp4"
-    encode(
-        path,
-        Clip(
-            "libx264",
-            size=(320, 180),
-            encoded=90,
-            options={"preset": "ultrafast", "g": "30", "bf": "2"},
-        ),
-    )
+    options = {"preset": "ultrafast", "g": "30", "bf": "2"}
+    encode(path, Clip("libx264", size=(320, 180), encoded=90, options=options))
     reference = Reference(path)
-    for job in jobs_for(ft.FrameIndex.build(path), [path, path]):
-        row = run_job(job, path, reference, None, 1, 2)[0]
-        assert row["wrong"] in (0, None), row
+    for job in jobs_for(path, [path, path]):
+        done = run_job(job, path, [], 1, 2)
+        check(job, done, reference)
+        assert done[0].wrong == 0, job.name
+        assert {one.library for one in done} >= ({"floor"} if job.runs else set())
+    for job, made in open_jobs(path, tmp_path, 60):
+        done = run_job(job, made, [], 1, 1)
+        check(job, done, reference)
+        assert done[0].wrong == 0, job.name
 
 
 if __name__ == "__main__":

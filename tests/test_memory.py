@@ -63,7 +63,7 @@ with ft.open(path, threads=2) as video:
         del batch
         sizes.append(status("VmRSS"))
 print(len(sizes))
-print(max(sizes[:6]))
+print(max(sizes[:12]))
 print(max(sizes[-6:]))
 """
 

@@ -1,18 +1,24 @@
 """One job in one process: `python decoders.py LIBRARY JOB.json OUT.npz` decodes the job's frames and says what it took.
 
 Run by bench_decode.py with the interpreter that has the library; imports nothing of this project but frametap itself.
-JOB.json holds path, size [h, w], threads, frames (the wanted frame numbers, or null for all), batch and, for the many-clip
-job, paths. Prints one JSON line: wall and CPU seconds without imports, peak memory of the process in MiB.
+JOB.json holds path, size [h, w], threads, frames (the wanted frame numbers, or null for all), batch, for the many-clip job
+paths, for the opening job "open", and for the floor the packets of each run. Prints one JSON line: wall and CPU seconds without
+imports, peak memory of the process in MiB. The opening job leaves as many zeros as it found frames.
+`python decoders.py` alone lists the libraries that this interpreter has.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import resource
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -29,7 +35,10 @@ def frametap(job: Job) -> Callable[[], Frames]:
     _ = ft.open, ft.sample, ft.sample_many  # imported on first use: not part of the job
 
     def run() -> Frames:
-        if job.get("paths"):
+        if job.get("open"):
+            with ft.open(job["path"]) as video:
+                yield np.zeros(len(video))
+        elif job.get("paths"):
             sampler = ft.Uniform(job["per_clip"])
             for batch in ft.sample_many(job["paths"], sampler, transform, workers=threads):
                 yield batch.numpy()
@@ -63,8 +72,11 @@ def torchcodec(job: Job) -> Callable[[], Frames]:
         return video.get_frames_at(spread(len(video), job["per_clip"])).data.numpy()
 
     def run() -> Frames:
+        if job.get("open"):
+            yield np.zeros(len(decoder(job["path"])))
+            return
         if job.get("paths"):
-            yield from in_threads(clip, job["paths"])
+            yield from in_threads(clip, job)
             return
         video = decoder(job["path"])
         if job["frames"] is None:
@@ -90,8 +102,11 @@ def decord(job: Job) -> Callable[[], Frames]:
         return planar(video.get_batch(spread(len(video), job["per_clip"])).asnumpy())
 
     def run() -> Frames:
+        if job.get("open"):
+            yield np.zeros(len(reader(job["path"])))
+            return
         if job.get("paths"):
-            yield from in_threads(clip, job["paths"])
+            yield from in_threads(clip, job)
             return
         video = reader(job["path"])
         if job["frames"] is None:
@@ -105,7 +120,7 @@ def decord(job: Job) -> Callable[[], Frames]:
 
 
 def decode_only(job: Job) -> Callable[[], Frames]:
-    """FFmpeg's decoder alone with frame threads, no conversion: the floor of the every-frame job."""
+    """FFmpeg's decoder alone with frame threads, no conversion: what the every-frame job is measured by."""
     import av
 
     def run() -> Frames:
@@ -120,10 +135,52 @@ def decode_only(job: Job) -> Callable[[], Frames]:
     return run
 
 
-def in_threads(clip: Callable[[str], np.ndarray], paths: list[str]) -> Frames:
+def floor(job: Job) -> Callable[[], Frames]:
+    """FFmpeg's decoder alone on the packets of the plan's runs, already in memory, a run per thread: the limit of any job."""
+    import av
+
+    with av.open(job["path"]) as container:
+        packets = [p for p in container.demux(container.streams.video[0]) if p.size]
+    containers = [av.open(job["path"]) for _ in range(job["threads"])]
+    runs = deque(sorted(job["runs"], key=len, reverse=True))
+
+    def work(container: Any) -> None:
+        decoder = container.streams.video[0].codec_context
+        decoder.thread_type = "NONE"
+        while True:
+            try:
+                run = runs.popleft()
+            except IndexError:
+                return
+            if decoder.is_open:
+                decoder.flush_buffers()
+            for number in run:
+                decoder.decode(packets[number])
+            decoder.decode(None)
+
+    def run() -> Frames:
+        threads = [threading.Thread(target=work, args=(container,)) for container in containers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        yield from ()
+
+    return run
+
+
+def in_threads(clip: Callable[[str], np.ndarray], job: Job) -> Frames:
     """What users of a library without `sample_many` write: a thread per core, a clip per task."""
+
+    def attempt(path: str) -> np.ndarray:
+        try:
+            return clip(path)
+        except Exception as error:  # one bad clip, to be counted as wrong, must not end the job
+            print(f"{path}: {error}", file=sys.stderr)
+            return np.zeros((job["per_clip"], 3, *job["size"]), np.uint8)
+
     with ThreadPoolExecutor(2) as pool:
-        yield from pool.map(clip, paths)
+        yield from pool.map(attempt, job["paths"])
 
 
 def spread(frames: int, count: int) -> list[int]:
@@ -134,10 +191,27 @@ def planar(batch: np.ndarray) -> np.ndarray:
     return batch.transpose(0, 3, 1, 2)
 
 
-LIBRARIES = {f.__name__: f for f in (frametap, torchcodec, decord, decode_only)}
+LIBRARIES = {f.__name__: f for f in (frametap, torchcodec, decord, decode_only, floor)}
+# Distributions that provide the module of that name.
+DISTRIBUTIONS = {"decord": ("decord", "decord2"), "torchcodec": ("torchcodec",)}
+
+
+def versions() -> dict[str, str]:
+    """The peers that this interpreter has: module name -> distribution and version."""
+    found = {}
+    for module, names in DISTRIBUTIONS.items():
+        for name in names:
+            try:
+                found[module] = f"{name} {version(name)}"
+            except PackageNotFoundError:
+                continue
+    return {module: name for module, name in found.items() if importlib.util.find_spec(module)}
 
 
 def main() -> None:
+    if len(sys.argv) == 1:
+        print(json.dumps(versions()))
+        return
     library, job_path, out_path = sys.argv[1:]
     with open(job_path) as file:  # noqa: PTH123 - the peers' interpreters run this, keep it plain
         job = json.load(file)

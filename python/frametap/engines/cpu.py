@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice, takewhile
+from typing import TypeVar
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -20,6 +21,8 @@ from frametap.errors import DecodeError
 from frametap.index import FrameIndex
 from frametap.plan import Plan, Run
 from frametap.source import Source
+
+_T = TypeVar("_T")
 
 # Frame threads have to be filled and drained; a shorter run is decoded faster without.
 _MIN_PACKETS_FOR_FRAME_THREADS = 8
@@ -128,11 +131,7 @@ class CpuEngine:
         """Take runs until none is left."""
         decoder = self._borrow(threads)
         try:
-            while True:
-                try:
-                    run = runs.popleft()
-                except IndexError:
-                    break
+            while (run := _take(runs)) is not None:
                 self._decode_run(decoder, run, index, destination, report)
         except BaseException:
             decoder.close()
@@ -257,8 +256,8 @@ class CpuEngine:
         try:
             decoder = self._borrow(1)
             try:
-                while runs and not window.stopped:
-                    position, run = runs.popleft()
+                while not window.stopped and (taken := _take(runs)) is not None:
+                    position, run = taken
                     end = position + len(run.frames)
                     pictures = _in_order(run, index, decoder)
                     while position < end and (batch := window.batch_at(position)) is not None:
@@ -273,6 +272,14 @@ class CpuEngine:
             self._give_back(decoder)
         except BaseException as error:
             window.fail(position, error)
+
+
+def _take(items: deque[_T]) -> _T | None:
+    """Return the next item, None when another thread has taken the last."""
+    try:
+        return items.popleft()
+    except IndexError:
+        return None
 
 
 def _in_order(
