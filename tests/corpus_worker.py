@@ -109,7 +109,7 @@ def check(path: str) -> dict[str, object]:
     problems: list[str] = []
     plain = decode_plainly(path, chroma_location_of(path))
     try:
-        with ft.open(path, transform=SMALL, threads=1) as video:
+        with ft.open(path, transform=SMALL, threads=2) as video:
             outcome = compare(video, plain, problems)
     except ft.FrametapError as error:
         outcome = f"{type(error).__name__}: {error}"
