@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,23 @@ def _emulated(library: str) -> Path:
     if problem:
         pytest.skip(problem)
     return emulator_control.LIBRARIES
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """A Ray of two CPUs for all tests that need one, since starting it takes longer than most of them; no dashboard."""
+    from integrations.real import real
+
+    ray, ray_data = real("ray"), real("ray.data")
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=100 * 2**20,
+    )
+    context = ray_data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True
+    yield
+    ray.shutdown()

@@ -10,6 +10,9 @@ import pytest
 
 from integrations.real import real
 
+# Stands for the environment of `make test-integrations`; elsewhere this file is one skip.
+real("torch")
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "python" / "frametap" / "integrations"
 # Dotted names below frametap.integrations, e.g. "torch" and "torchcodec.samplers".
@@ -47,16 +50,20 @@ def needed(code: str) -> list[str]:
 @pytest.mark.parametrize(
     "code", snippets(ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *PAGES)
 )
-def test_python_snippet(code: str) -> None:
+def test_python_snippet(code: str, request: pytest.FixtureRequest) -> None:
     for module in needed(code):
         real(module)
+        if module.endswith("ray"):
+            request.getfixturevalue("local_ray")
     exec(compile(code, "snippet", "exec"), {"__name__": "snippet"})
 
 
 @pytest.mark.usefixtures("playground")
 @pytest.mark.parametrize("name", MODULES)
-def test_docstring_examples(name: str) -> None:
+def test_docstring_examples(name: str, request: pytest.FixtureRequest) -> None:
     module = real(f"frametap.integrations.{name}")
+    if name == "ray":
+        request.getfixturevalue("local_ray")
     failed, _ = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert failed == 0, "see the captured output"
 

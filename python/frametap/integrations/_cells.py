@@ -1,0 +1,44 @@
+"""What tables hold of videos, and what they can hold of batches; shared by the integrations that work on tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frametap.batch import FrameBatch
+from frametap.errors import FrametapError
+from frametap.transform import Transform
+
+# What decoding a source may raise of which the next source knows nothing: ours, samplers' (too few frames), the file system's.
+SOURCE_ERRORS = (FrametapError, ValueError, IndexError, OSError)
+
+
+def source_of(cell: Any) -> Any:
+    """Return the video in a cell: a path, URL or bytes as it is, of Hugging Face's {"path", "bytes"} what is there."""
+    if isinstance(cell, Mapping) and ("bytes" in cell or "path" in cell):
+        data = cell.get("bytes")
+        return cell.get("path") if data is None else data
+    return cell
+
+
+def host_array(batch: FrameBatch) -> NDArray[Any]:
+    """Return a batch's values in host memory: its own where it is there, else a copy."""
+    if batch.device == "cpu":
+        return batch.numpy()
+    copied: NDArray[Any] = batch.torch().cpu().numpy()
+    return copied
+
+
+def no_frames(transform: Transform) -> NDArray[Any]:
+    """Return what stands for the frames of a source that failed: an array of no frames."""
+    channels = 1 if transform.color == "gray" else 3
+    shape = (0, channels, 0, 0) if transform.layout == "NCHW" else (0, 0, 0, channels)
+    return np.zeros(shape, transform.dtype)
+
+
+def error_text(error: BaseException | None) -> str:
+    """Return class and message, or nothing for no error."""
+    return f"{type(error).__name__}: {error}" if error is not None else ""

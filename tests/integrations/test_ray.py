@@ -1,0 +1,168 @@
+"""Ray Data on a local Ray of two CPUs: the same frames, failures as rows, bounded memory, actors."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import frametap as ft
+from clips import ClipLibrary
+from integrations.real import real
+
+ray = real("ray")
+ray_data = real("ray.data")
+ours = real("frametap.integrations.ray")
+
+pytestmark = [
+    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.filterwarnings("ignore"),  # Ray's own, of other versions of Ray and Python
+]
+SMALL = ft.Transform(size=(32, 48))
+
+
+@pytest.fixture
+def folder(clips: ClipLibrary, tmp_path: Path) -> Path:
+    for name in ("talk", "vfr", "h264_mkv"):
+        shutil.copy(clips[name], tmp_path)
+    (tmp_path / "text.mp4").write_text("this is no video")
+    return tmp_path
+
+
+def by_name(dataset: Any) -> dict[str, dict[str, Any]]:
+    return {Path(row["path"]).name: row for row in dataset.take_all()}
+
+
+def test_a_row_per_video(folder: Path) -> None:
+    rows = by_name(ours.read_videos(str(folder), ft.Uniform(4), SMALL))
+    assert set(rows) == {"talk.mp4", "vfr.mp4", "h264_mkv.mkv", "text.mp4"}
+    bad = rows.pop("text.mp4")
+    assert bad["error"].startswith("SourceError: ")
+    assert "text.mp4" in bad["error"]
+    assert bad["frames"].shape == (0, 3, 0, 0)
+    for name, row in rows.items():
+        expected = ft.sample(folder / name, ft.Uniform(4), SMALL)
+        assert row["error"] == ""
+        np.testing.assert_array_equal(row["frames"], expected.numpy())
+        np.testing.assert_array_equal(row["frame_index"], expected.indices)
+        np.testing.assert_array_equal(row["pts_seconds"], expected.pts_seconds)
+        assert row["ok"].all()
+
+
+def test_good_rows_are_dense_batches(folder: Path) -> None:
+    dataset = ours.read_videos(str(folder), ft.Uniform(4), SMALL).filter(
+        lambda row: not row["error"]
+    )
+    (batch,) = dataset.iter_batches(batch_size=3)
+    assert (batch["frames"].shape, batch["frames"].dtype) == ((3, 4, 3, 32, 48), np.uint8)
+
+
+def test_a_row_per_frame(folder: Path) -> None:
+    dataset = ours.read_videos(
+        str(folder), ft.Every(10), SMALL, rows="frames", file_extensions=["mp4"]
+    )
+    rows = dataset.take_all()
+    talk = [row for row in rows if row["path"].endswith("talk.mp4")]
+    assert [row["frame_index"] for row in talk] == list(range(0, 96, 10))
+    expected = ft.sample(folder / "talk.mp4", ft.Every(10), SMALL).numpy()
+    np.testing.assert_array_equal(np.stack([row["frame"] for row in talk]), expected)
+    (bad,) = [row for row in rows if row["error"]]
+    assert bad["frame_index"] == -1
+    assert "text.mp4" in bad["path"]
+
+
+def test_damaged_frames_and_raising(clips: ClipLibrary, folder: Path) -> None:
+    path = str(clips["truncated_ts"])
+    (row,) = ours.read_videos(path, ft.Every(1), SMALL, on_error="skip").take_all()
+    assert len(row["frames"]) == len(row["frame_index"]) > 5
+    with pytest.raises(ray.exceptions.RayTaskError, match=r"text\.mp4"):
+        ours.read_videos(str(folder / "text.mp4"), errors="raise").take_all()
+
+
+def test_another_file_system(folder: Path) -> None:
+    """Read through pyarrow's file object, as from an object store: by byte range, without a path."""
+    fs = real("pyarrow.fs")
+    inside = fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem())
+    (row,) = ours.read_videos("talk.mp4", ft.Uniform(4), SMALL, filesystem=inside).take_all()
+    np.testing.assert_array_equal(
+        row["frames"], ft.sample(folder / "talk.mp4", ft.Uniform(4), SMALL).numpy()
+    )
+
+
+def test_back_pressure(clips: ClipLibrary, tmp_path: Path) -> None:
+    """A consumer that stops after one video keeps the rest from being decoded: memory is bounded, not the dataset."""
+    marks, total = tmp_path / "marks", 60
+    marks.mkdir()
+    for number in range(total):
+        (tmp_path / f"{number:02}.mp4").symlink_to(clips["talk"])
+
+    def marking(video: Any) -> Any:
+        (marks / str(time.monotonic_ns())).touch()
+        return ft.Uniform(8)(video)
+
+    big = ft.Transform(size=(480, 640))  # 7 MB a video, 440 MB in all; the object store holds 100
+    context = ray_data.DataContext.get_current().copy()
+    context.target_max_block_size = 8 * 2**20
+    with ray_data.DataContext.current(context):
+        dataset = ours.read_videos(
+            str(tmp_path), marking, big, file_extensions=["mp4"], override_num_blocks=total
+        )
+        rows = iter(dataset.iter_batches(batch_size=1, prefetch_batches=0))
+        next(rows)
+        time.sleep(4)
+        assert len(list(marks.iterdir())) < total / 2
+        assert sum(1 for _ in rows) == total - 1
+
+
+def test_actors(folder: Path, clips: ClipLibrary) -> None:
+    data = clips["vfr"].read_bytes()
+    cells = [str(folder / "talk.mp4"), str(folder / "text.mp4"), str(folder / "none.mp4")]
+    videos = ray_data.from_items([{"path": cell, "label": i} for i, cell in enumerate(cells)])
+    arguments = {"sampler": ft.Uniform(4), "transform": SMALL}
+    pool = ray_data.ActorPoolStrategy(size=1)
+    sampled = videos.map_batches(
+        ours.VideoSampler, fn_constructor_kwargs=arguments, batch_size=3, compute=pool
+    )
+    good, text, missing = sorted(sampled.take_all(), key=lambda row: row["label"])
+    np.testing.assert_array_equal(good["frames"], ft.sample(cells[0], ft.Uniform(4), SMALL).numpy())
+    assert good["path"] == cells[0]
+    assert good["error"] == ""
+    assert text["error"].startswith("SourceError")
+    assert "no such file" in missing["error"]
+    embedded = ray_data.from_items(
+        [{"video": {"path": None, "bytes": data}}, {"video": {"path": cells[1], "bytes": None}}]
+    )
+    arguments |= {
+        "column": "video",
+        "consume": lambda batch: {"brightness": float(batch.numpy().mean())},
+    }
+    sampled = embedded.map_batches(
+        ours.VideoSampler, fn_constructor_kwargs=arguments, batch_size=2, compute=pool
+    )
+    first, second = sampled.take_all()
+    assert first["brightness"] == pytest.approx(
+        ft.sample(data, ft.Uniform(4), SMALL).numpy().mean()
+    )
+    assert "frames" not in first
+    assert "video" not in first
+    assert second["error"].startswith("SourceError")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rows": "clips"}, 'rows must be "videos" or "frames"'),
+        ({"errors": "ignore"}, 'errors must be "column" or "raise"'),
+        ({"on_error": "maybe"}, "on_error must be one of"),
+        ({"transform": ft.Transform(dtype="bfloat16")}, "numpy has no bfloat16"),
+    ],
+)
+def test_nonsense_is_refused_on_the_driver(
+    clips: ClipLibrary, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ValueError, NotImplementedError), match=message):
+        ours.read_videos(str(clips["talk"]), **arguments)
