@@ -118,4 +118,5 @@ $(EXTRA)/.ready: pyproject.toml | $(VENV)/.dev
 	$(BIN)/python -c 'import sysconfig as s; base = s.get_path("purelib"); print(f"import site; site.addsitedir({base!r})")' \
 	  > "$$($(EXTRA)/bin/python -c 'import sysconfig as s; print(s.get_path("purelib"))')/frametap_base.pth"
 	$(BIN)/python -m pip --python $(EXTRA)/bin/python install -qq --disable-pip-version-check --no-compile --group integrations
+	$(BIN)/python -m pip --python $(EXTRA)/bin/python install -qq --disable-pip-version-check --no-compile --no-deps --group integrations-alone
 	touch $@

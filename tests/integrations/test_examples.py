@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 
 # What each example needs, and its arguments; the files are those of the playground (talk.mp4, screen.mkv, clips/{a,b}.mp4).
-RUNS: dict[str, tuple[tuple[str, ...], list[str]]] = {}
+RUNS: dict[str, tuple[tuple[str, ...], list[str]]] = {
+    "action_clips.py": (("torch",), ["clips/a.mp4", "clips/b.mp4", "talk.mp4", "absent.mp4"]),
+    "robot_episode.py": (("torch",), ["top=clips/a.mp4", "wrist=screen.mkv"]),
+}
 
 
 def test_every_example_is_run() -> None:

@@ -12,21 +12,19 @@ from frametap import VideoReader
 
 
 class ReaderCache:
-    """At most `max_size` open `VideoReader`s by key; safe to use from several threads, and after a fork.
+    """At most `max_size` open `VideoReader`s; safe to use from several threads, and after a fork.
 
     Args:
         max_size: readers to keep; None: all.
-        arguments: what each video is opened with.
 
     Raises:
         ValueError: `max_size` below 1.
     """
 
-    def __init__(self, max_size: int | None, **arguments: Any) -> None:
+    def __init__(self, max_size: int | None = None) -> None:
         if max_size is not None and max_size < 1:
             raise ValueError(f"max_size must be at least 1, or None for no limit, got {max_size}")
         self.max_size = max_size
-        self._arguments = arguments
         self._idle: OrderedDict[Any, VideoReader] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -34,16 +32,14 @@ class ReaderCache:
         """Return how many readers are kept."""
         return len(self._idle)
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._idle
-
     @contextmanager
-    def reader(self, key: str) -> Iterator[VideoReader]:
-        """Lend a reader of a video to one thread: the one kept, or a new one. After an error it is not kept."""
+    def reader(self, path: str, **arguments: Any) -> Iterator[VideoReader]:
+        """Lend a reader, opened with these arguments, to one thread: one kept, or a new one. After an error it is not kept."""
+        key = (path, *sorted(arguments.items()))
         with self._lock:
             video = self._idle.pop(key, None)
         if video is None:
-            video = VideoReader(key, **self._arguments)
+            video = VideoReader(path, **arguments)
         try:
             yield video
         except BaseException:
@@ -58,7 +54,7 @@ class ReaderCache:
         for video in idle.values():
             video.close()
 
-    def _keep(self, key: str, video: VideoReader) -> None:
+    def _keep(self, key: Any, video: VideoReader) -> None:
         with self._lock:
             surplus = [self._idle.pop(key)] if key in self._idle else []  # of another thread
             self._idle[key] = video

@@ -14,7 +14,7 @@ from frametap.integrations.decord.bridge import bridge_out
 from frametap.integrations.decord.ndarray import Context, NDArray, cpu
 from frametap.integrations.decord.reader import DECORDError, decord_errors
 
-# Readers kept open per context; random order goes to and fro between all videos.
+# Readers kept open; random order goes to and fro between all videos.
 _OPEN = 16
 
 
@@ -68,11 +68,8 @@ class VideoLoader:
             raise DECORDError(f"shuffle must be 0, 1, 2 or 3, got {shuffle!r}")
         self._uris = [uri.strip() for uri in uris]
         self._contexts = contexts
-        transform = ft.Transform(size=(shape[1], shape[2]), layout="NHWC")
-        self._readers = {
-            one: ReaderCache(_OPEN, device=one.frametap_device, transform=transform)
-            for one in contexts
-        }
+        self._transform = ft.Transform(size=(shape[1], shape[2]), layout="NHWC")
+        self._readers = ReaderCache(_OPEN)
         self._offsets = np.arange(shape[0]) * (interval + 1)
         self._shuffle = shuffle
         span = int(self._offsets[-1]) + 1
@@ -136,7 +133,8 @@ class VideoLoader:
         return self._contexts[video % len(self._contexts)]
 
     def _reader(self, video: int) -> Any:
-        return self._readers[self._context(video)].reader(self._uris[video])
+        device = self._context(video).frametap_device
+        return self._readers.reader(self._uris[video], device=device, transform=self._transform)
 
     def _frames(self, video: int) -> int:
         with decord_errors(), self._reader(video) as reader:
