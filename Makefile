@@ -8,6 +8,9 @@ BIN    := $(VENV)/bin
 EXTRA  := .venv-integrations
 EMULATOR := build/emulator
 APT_PACKAGES := libavcodec-dev libffmpeg-nvenc-dev pkg-config
+# A third, with nothing but frametap built with sanitizers, on top of .venv.
+SANITIZED    := .venv-sanitized
+KERNEL_TESTS := $(addprefix tests/test_,isa.py cuda_twin.py kernels_exact.py tone_map.py kernels.py)
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check
 CPP     = $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 NATIVE := pyproject.toml CMakeLists.txt $(shell find csrc cmake -type f 2>/dev/null)
@@ -70,6 +73,23 @@ bench-kernels: $(VENV)/.bench ## the pixel kernels next to swscale and torchvisi
 bench: $(VENV)/.bench ## time the main jobs on this machine
 	$(BIN)/pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,stddev,rounds $(ARGS)
 
+.PHONY: fuzz sanitize valgrind
+FUZZ = PATH="$(CURDIR)/$(BIN):$$PATH" cmake -G Ninja -S tests/fuzz
+fuzz: $(VENV)/.build ## libFuzzer over the pixel kernels, ASan and UBSan on (SECONDS=60; needs clang)
+	$(FUZZ) -B build/fuzz -DCMAKE_CXX_COMPILER=$(or $(CLANGXX),$(shell command -v clang++ || ls /usr/bin/clang++-* | tail -1))
+	$(BIN)/cmake --build build/fuzz
+	mkdir -p build/fuzz/inputs
+	build/fuzz/kernels_fuzz -max_total_time=$(or $(SECONDS),60) -max_len=160 -len_control=0 -print_final_stats=1 build/fuzz/inputs
+
+sanitize: $(SANITIZED)/.ready ## the pixel kernels' tests, extension and twin built with ASan and UBSan
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	  UBSAN_OPTIONS=print_stacktrace=1 FRAMETAP_SANITIZE=1 $(SANITIZED)/bin/python -m pytest -p no:cacheprovider $(KERNEL_TESTS) $(ARGS)
+
+valgrind: $(VENV)/.build ## 300 random conversions under Valgrind (which knows no AVX-512)
+	$(FUZZ) -B build/valgrind -DCMAKE_CXX_COMPILER=g++
+	$(BIN)/cmake --build build/valgrind
+	valgrind --error-exitcode=1 --leak-check=full build/valgrind/kernels_fuzz 300
+
 stubs: $(VENV)/.dev ## write python/frametap/_core.pyi from the built extension
 	$(BIN)/pybind11-stubgen frametap._core --output-dir build/stubs --exit-code
 	cp build/stubs/frametap/_core.pyi python/frametap/_core.pyi
@@ -79,7 +99,7 @@ clean: ## remove what was built; the environment stays
 	find python tests benchmarks csrc -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## remove the environments too
-	rm -rf $(VENV) $(EXTRA)
+	rm -rf $(VENV) $(EXTRA) $(SANITIZED)
 
 # The files below only say when a step was last done; Make redoes it when what it depends on is newer.
 
@@ -119,4 +139,14 @@ $(EXTRA)/.ready: pyproject.toml | $(VENV)/.dev
 	  > "$$($(EXTRA)/bin/python -c 'import sysconfig as s; print(s.get_path("purelib"))')/frametap_base.pth"
 	$(BIN)/python -m pip --python $(EXTRA)/bin/python install -qq --disable-pip-version-check --no-compile --group integrations
 	$(BIN)/python -m pip --python $(EXTRA)/bin/python install -qq --disable-pip-version-check --no-compile --no-deps --group integrations-alone
+	touch $@
+
+# The folder of .venv's packages, but not its .pth files: they would bring the ordinary build of frametap.
+$(SANITIZED)/.ready: $(VENV)/.dev
+	$(BIN)/python -m venv --without-pip --clear $(SANITIZED)
+	$(BIN)/python -c 'import sysconfig as s; print(s.get_path("purelib"))' \
+	  > "$$($(SANITIZED)/bin/python -c 'import sysconfig as s; print(s.get_path("purelib"))')/frametap_base.pth"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip --python $(SANITIZED)/bin/python install -qq --disable-pip-version-check \
+	  --no-build-isolation --no-deps --ignore-installed -C build-dir=build/sanitized -C cmake.build-type=RelWithDebInfo \
+	  -C cmake.define.FRAMETAP_SANITIZE=ON -C cmake.define.FRAMETAP_CUDA=OFF .
 	touch $@

@@ -27,12 +27,16 @@ Place = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]  # copies bytes to memo
 
 def build_twin() -> Path:
     """Compile the library, or do nothing when it is newer than its sources; its path."""
-    build = ROOT / "build" / "cuda_host"
+    sanitize = "ON" if os.environ.get("FRAMETAP_SANITIZE") else "OFF"
+    build = ROOT / "build" / ("cuda_host_sanitized" if sanitize == "ON" else "cuda_host")
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     }
     for command in (
-        ["cmake", "-G", "Ninja", "-S", ROOT / "tests" / "cuda_host", "-B", build],
+        [
+            *("cmake", "-G", "Ninja", f"-DFRAMETAP_SANITIZE={sanitize}"),
+            *("-S", ROOT / "tests" / "cuda_host", "-B", build),
+        ],
         ["cmake", "--build", build],
     ):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
