@@ -2,9 +2,11 @@
 
     driver = Emulator.load()                   # this process's libcuda.so.1, from now on
     driver.set(profile="strict", seed=3)
-    ...
+    with driver.fault("cuMemAllocAsync", 2, call=2):
+        ...
     assert driver["bytes.DtoH"] == 0
     assert driver.violations() == []
+    assert driver.alive() == {"primary contexts": 1}
 
 Loading is for the whole process: tests of a client that opens `libcuda.so.1` itself start a process of their own with
 `environment()`. docs/emulator.md lists settings and counters.

@@ -6,6 +6,7 @@ As emulator_cases.py, which has devices, contexts, kernels and controls.
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 
 from cuda_client import (
@@ -19,6 +20,7 @@ from cuda_client import (
     UNIFIED,
     Copy2D,
     Cuda,
+    run,
 )
 
 DEVICES = {"tiny_memory": "tiny"}
@@ -350,3 +352,32 @@ def streams_may_be_destroyed_with_work_on_them(cuda: Cuda) -> None:
     cuda.must("cuStreamDestroy_v2", stream)
     cuda.must("cuCtxSynchronize")
     assert cuda.read(address, 16) == bytes([5]) * 16
+
+
+class IpcHandle(ctypes.Structure):
+    _fields_ = (("reserved", ctypes.c_char * 64),)
+
+
+def memory_of_another_process(cuda: Cuda) -> None:
+    cuda.start()
+    address = cuda.alloc(300)
+    cuda.write(address, b"ours" * 75)
+    handle = ctypes.create_string_buffer(64)
+    cuda.must("cuIpcGetMemHandle", handle, address)
+    os.environ["HANDLE"] = handle.raw.hex()
+    done = run("emulator_memory_cases", "_other_process", profile="strict")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
+    assert cuda.read(address, 12) == b"theirsrsours"
+
+
+def _other_process(cuda: Cuda) -> None:
+    cuda.start()
+    handle = IpcHandle.from_buffer_copy(bytes.fromhex(os.environ["HANDLE"]))
+    address = cuda.get("cuIpcOpenMemHandle_v2", handle, 1)
+    assert cuda.get("cuIpcOpenMemHandle_v2", handle, 1) == address
+    assert cuda.read(address, 300) == b"ours" * 75
+    cuda.write(address, b"theirs")
+    for _ in range(2):
+        cuda.must("cuIpcCloseMemHandle", address)
+    assert cuda.emulator.alive() == {"primary contexts": 1}

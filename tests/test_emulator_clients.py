@@ -81,6 +81,14 @@ def test_ffmpeg_cuvid_with_size_rounded_up(folder: Path, name: str) -> None:
     assert_same(clip(folder, name, (178, 168)), "cuvid", with_pts=True)
 
 
+@pytest.mark.parametrize(
+    "name", ["h264", "h264_open_gop_ts", "h264_slices", "interlaced", "vp8_hidden", "vp9"]
+)
+def test_ffmpeg_hwaccel(folder: Path, name: str) -> None:
+    """FFmpeg parses, and CUVIDPICPARAMS is all that the decoder gets."""
+    assert_same(clip(folder, name), "hwaccel", with_pts=True)
+
+
 @pytest.mark.parametrize("client", ["pynv_decoder", "pynv_host", "pynv_threaded"])
 @pytest.mark.parametrize("name", ["h264", "hevc", "vp9", "av1"])
 def test_pynvvideocodec(folder: Path, name: str, client: str, pynvvideocodec: None) -> None:

@@ -25,7 +25,8 @@ CUresult after_init(const char* entry, Body body) {
 template <class Body>
 CUresult in_context(const char* entry, Body body) {
   if (const CUresult refused = enter(entry, Need::context)) return refused;
-  return body(*find_context(current_context()));
+  const std::shared_ptr<Context> context = find_context(current_context());
+  return context ? body(*context) : CUDA_ERROR_CONTEXT_IS_DESTROYED;  // by another thread, just now
 }
 
 // For what gives something back: an injected fault is returned after the body has run.

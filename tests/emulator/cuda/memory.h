@@ -30,6 +30,7 @@ struct Allocation {
   std::string owner;           // empty: the client
   std::shared_ptr<Pool> pool;  // null for cuMemAlloc
   size_t offset, span;         // in the memory file, with the guard page
+  bool foreign = false;        // another process's memory, mapped here
   bool visible = true;         // to calls of the client
   bool ready = true;           // false until the stream got to its cuMemAllocAsync
   bool given_back = false;     // by a cuMemFreeAsync that the stream may not have got to
@@ -54,6 +55,16 @@ CUresult allocate_in(CUcontext context, size_t bytes, const std::string& owner, 
                      bool ready, CUdeviceptr* address);
 void make_ready(CUdeviceptr address);
 void mark_given_back(CUdeviceptr address);
+
+// Where an allocation lies in a memory file, for another process to map.
+struct Extent {
+  int process, file;
+  uint64_t offset, span;       // pages of the file
+  uint64_t first_byte, bytes;  // of the allocation, in those pages
+};
+Extent extent_of(const Allocation& allocation);
+// Maps what another process exported, until release(): CUDA_ERROR_INVALID_VALUE if it is not there any more.
+CUresult map_foreign(CUcontext context, const Extent& extent, CUdeviceptr* address);
 
 // Bytes in use: of a device's profile or the budget, whichever is less.
 size_t capacity(CUdevice device);

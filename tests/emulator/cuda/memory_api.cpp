@@ -34,6 +34,9 @@ CUresult cuMemFree_v2(CUdeviceptr address) {
       violation("cuMemFree of ", describe_address(address));
       return CUDA_ERROR_INVALID_VALUE;
     }
+    if (allocation->device != device_of(current_context())) {
+      leniency("cuMemFree of memory of device ", allocation->device, " in a context of another device");
+    }
     settle_device(allocation->device);  // cuMemFree waits for everything that may use the memory
     release(address);
     return CUDA_SUCCESS;

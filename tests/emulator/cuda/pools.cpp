@@ -177,8 +177,9 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream handle) {
                 allocation && allocation->given_back ? ", a second time" : "");
       return CUDA_ERROR_INVALID_VALUE;
     }
+    if (!allocation->pool) leniency("cuMemFreeAsync of memory that is not stream-ordered");
     mark_given_back(address);
-    submit(stream, {"cuMemFreeAsync", [address] { release(address); }, {}});
+    submit(stream, {"cuMemFreeAsync", [address] { release(address); }, {}, true});
     return CUDA_SUCCESS;
   });
 }

@@ -57,7 +57,7 @@ void run_first(Scheduler& s, std::unique_lock<std::mutex>& lock, Stream& stream)
   stream.running = true;
   lock.unlock();
   trace("  runs ", work.what);
-  if (work.run && device_error(stream.device) == CUDA_SUCCESS) work.run();
+  if (work.run && (work.even_when_lost || device_error(stream.device) == CUDA_SUCCESS)) work.run();
   work.run = nullptr;  // what it captured may call us when it goes
   lock.lock();
   stream.running = false;

@@ -28,6 +28,7 @@ struct Work {
   std::string what;
   std::function<void()> run;
   std::vector<std::shared_ptr<Completion>> after;
+  bool even_when_lost = false;  // what gives memory back; a lost device does nothing else
   std::shared_ptr<Completion> completion = std::make_shared<Completion>();
 };
 

@@ -28,23 +28,11 @@ unsigned level_frames(const H264Sps& sps) {
   return std::min(16u, macroblocks / (sps.width_mbs * sps.height_mbs()));
 }
 
-// Table 6-1 and zigzag scans (8.5.6): where the i-th value of a list stands in its matrix.
+// Lists are sent in zigzag order.
 template <size_t N>
 void unscan(const std::array<uint8_t, N>& list, unsigned char* matrix) {
-  constexpr unsigned side = N == 16 ? 4 : 8;
-  unsigned x = 0, y = 0;
-  for (uint8_t value : list) {
-    matrix[y * side + x] = value;
-    bool up = (x + y) % 2 == 0;
-    if (up ? x == side - 1 : y == side - 1) {
-      up ? ++y : ++x;
-    } else if (up ? y == 0 : x == 0) {
-      up ? ++x : ++y;
-    } else {
-      x += up ? 1u : -1u;
-      y -= up ? 1u : -1u;
-    }
-  }
+  constexpr auto positions = zigzag<N>();
+  for (size_t i = 0; i < N; ++i) matrix[positions[i]] = list[i];
 }
 
 }  // namespace

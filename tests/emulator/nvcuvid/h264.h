@@ -76,6 +76,28 @@ class H264Stream : public StartCodeStream {
   H264Slice first_;  // first slice of current_
 };
 
+// Where the i-th value of a scaling list stands in its matrix (8.5.6).
+template <size_t N>
+constexpr std::array<uint8_t, N> zigzag() {
+  constexpr int side = N == 16 ? 4 : 8;
+  std::array<uint8_t, N> positions{};
+  int x = 0, y = 0;
+  for (auto& position : positions) {
+    position = static_cast<uint8_t>(y * side + x);
+    int forward = (x + y) % 2 == 0 ? 1 : -1;  // up and to the right, or down and to the left
+    if (forward > 0 ? x == side - 1 : y < side - 1 && x == 0) {
+      ++y;
+    } else if (forward > 0 ? y == 0 : y == side - 1) {
+      ++x;
+    } else {
+      x += forward;
+      y -= forward;
+    }
+  }
+  return positions;
+}
+static_assert(zigzag<16>()[2] == 4 && zigzag<16>()[13] == 11 && zigzag<64>()[3] == 16 && zigzag<64>()[62] == 62);
+
 CUVIDEOFORMATEX h264_format(const H264Sps& sps);
 void fill_picture(const H264Sps& sps, const H264Pps& pps, const H264Slice& slice, CUVIDPICPARAMS& picture);
 
