@@ -127,6 +127,14 @@ def memory_of_another_device(cuda: Cuda) -> None:
     cuda.read(address, 16)
 
 
+@reported("after the driver was shut down")
+def call_at_exit(cuda: Cuda) -> None:
+    """As the destructor of a static object would, where that was made before the driver was loaded."""
+    libc = ctypes.CDLL(None)
+    assert libc.__cxa_atexit(cuda.emulator.lib.cuCtxSynchronize, None, None) == 0
+    cuda.start()
+
+
 @reported("in a child of fork")
 def call_after_fork(cuda: Cuda) -> None:
     cuda.start()

@@ -86,6 +86,10 @@ CUresult enter(const char* symbol, Need need, CUresult* afterwards) {
     violation(entry, " in a child of fork: CUDA does not survive it");
     return CUDA_ERROR_NOT_INITIALIZED;
   }
+  if (has_ended()) {
+    violation(entry, " after the driver was shut down at exit");
+    return CUDA_ERROR_DEINITIALIZED;
+  }
   if (host_functions > 0) {
     violation(entry, " called by a host function of a stream");
     return CUDA_ERROR_NOT_PERMITTED;
@@ -110,6 +114,7 @@ CUresult enter(const char* symbol, Need need, CUresult* afterwards) {
 }
 
 CUresult find_devices() {
+  watch_for_the_end();
   const std::lock_guard lock(machine().mutex);
   if (machine().devices >= 0) return CUDA_SUCCESS;
   int number = 0;

@@ -19,7 +19,7 @@
 namespace emu {
 namespace {
 
-constexpr size_t window_bytes = size_t{1} << 40;  // addresses only: what was never used costs nothing
+constexpr size_t window_bytes = size_t{1} << 39;  // addresses only: what was never used costs nothing
 constexpr size_t page = 4096, alignment = 256;
 
 struct Freed {

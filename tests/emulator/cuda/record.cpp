@@ -44,19 +44,25 @@ void print_report() {
   std::fclose(file);
 }
 
-// When the library is unloaded or the process ends, after the clients' own exit handlers.
+std::atomic<bool> ended = false;
+
 struct AtEnd {
   pid_t owner = getpid();
   ~AtEnd() {
     if (getpid() != owner) return;
     report_leaks(nullptr, "the process ended");
     print_report();
+    ended = true;
   }
-} at_end;
+};
 
 bool is_gauge(const std::string& name) { return name.starts_with("live."); }
 
 }  // namespace
+
+void watch_for_the_end() { static const AtEnd at_end; }
+
+bool has_ended() { return ended; }
 
 bool set_trace_path(const std::string& path) {
   Record& r = record();

@@ -9,6 +9,11 @@
 
 namespace emu {
 
+// From the first call on: when the process ends, before what the client registered with atexit earlier, leaks and
+// counters are written, and the driver is gone.
+void watch_for_the_end();
+bool has_ended();
+
 bool set_trace_path(const std::string& path);
 
 int64_t counter(const std::string& name);
