@@ -62,9 +62,6 @@ void expect_own_context(const VideoDecoder& decoder, const char* entry) {
   if (current && current != decoder.context()) violation(entry, ": another context is current than the decoder's");
 }
 
-// Destroying waits for the post-processing that still writes into output surfaces.
-CUresult synchronize_all(CUcontext context) { return is_alive(context) ? synchronize(context, nullptr) : CUDA_SUCCESS; }
-
 }  // namespace
 
 EXPORT CUresult cuvidGetDecoderCaps(CUVIDDECODECAPS* caps) {
@@ -133,7 +130,7 @@ EXPORT CUresult cuvidDestroyDecoder(CUvideodecoder handle) {
   if (!decoder) return CUDA_ERROR_INVALID_HANDLE;
   expect_own_context(*decoder, __func__);
   if (size_t mapped = decoder->mapped()) violation("cuvidDestroyDecoder with ", mapped, " mapped frames");
-  synchronize_all(decoder->context());
+  decoder->wait();
   decoders.remove(handle);
   return fault;
 }
@@ -165,7 +162,7 @@ EXPORT CUresult cuvidReconfigureDecoder(CUvideodecoder handle, CUVIDRECONFIGURED
   expect_own_context(*decoder, __func__);
   expect_zero(info->reserved1, "CUVIDRECONFIGUREDECODERINFO::reserved1");
   expect_zero(info->reserved2, "CUVIDRECONFIGUREDECODERINFO::reserved2");
-  if (CUresult error = synchronize_all(decoder->context())) return error;
+  decoder->wait();
   return decoder->reconfigure(*info);
 }
 

@@ -199,10 +199,21 @@ CUresult VideoDecoder::map(int index, const CUVIDPROCPARAMS& params, CUdeviceptr
   auto* memory = reinterpret_cast<uint8_t*>(host_alias(output->pointer, layout_.size()));
   PostProcess work = job(params);
   work.garbled = surface.garbled;
-  CUresult queued =
-      enqueue(context_, params.output_stream, "NVDEC post-processing", [picture = surface.picture, work, memory] {
-        if (picture && picture->memory) post_process(*picture, work, memory);
-      });
+  CUstream stream = params.output_stream;
+  {
+    std::lock_guard adding(pending_->mutex);
+    ++pending_->jobs[stream];
+  }
+  auto run = [picture = surface.picture, work, memory, stream, pending = pending_] {
+    if (picture && picture->memory) post_process(*picture, work, memory);
+    std::lock_guard done(pending->mutex);
+    if (--pending->jobs[stream] == 0) pending->jobs.erase(stream);
+  };
+  CUresult queued = enqueue(context_, stream, "NVDEC post-processing", run);
+  if (queued != CUDA_SUCCESS) {
+    std::lock_guard dropping(pending_->mutex);
+    if (--pending_->jobs[stream] == 0) pending_->jobs.erase(stream);
+  }
   if (queued != CUDA_SUCCESS) return queued;
   output->mapped = true;
   count_live("mapped_surfaces", 1);
@@ -211,6 +222,16 @@ CUresult VideoDecoder::map(int index, const CUVIDPROCPARAMS& params, CUdeviceptr
   pointer = output->pointer;
   pitch = static_cast<unsigned>(layout_.pitch);
   return CUDA_SUCCESS;
+}
+
+void VideoDecoder::wait() {
+  std::vector<CUstream> streams;
+  {
+    std::lock_guard lock(pending_->mutex);
+    for (auto& [stream, jobs] : pending_->jobs) streams.push_back(stream);
+  }
+  for (CUstream stream : streams)
+    if (is_alive(context_)) synchronize(context_, stream);
 }
 
 CUresult VideoDecoder::unmap(CUdeviceptr pointer) {

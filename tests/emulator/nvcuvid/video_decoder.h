@@ -1,6 +1,7 @@
 // The decoder behind cuvidDecodePicture: decode surfaces, output surfaces, and the rules for mapping them.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -27,6 +28,8 @@ class VideoDecoder {
   CUresult status(int index, CUVIDGETDECODESTATUS& result);
   CUresult map(int index, const CUVIDPROCPARAMS& params, CUdeviceptr& pointer, unsigned& pitch);
   CUresult unmap(CUdeviceptr pointer);
+  // Waits for the post-processing that is still to write into output surfaces; before they go.
+  void wait();
   CUresult reconfigure(const CUVIDRECONFIGUREDECODERINFO& info);
   CUcontext context() const { return context_; }
   size_t mapped() const;
@@ -36,6 +39,11 @@ class VideoDecoder {
     PicturePtr picture;  // null: never decoded into
     bool garbled = false;
     int status = 0;
+  };
+  // Streams that post-processing waits on, and how much of it; shared with that work, which may outlive the decoder.
+  struct Pending {
+    std::mutex mutex;
+    std::map<CUstream, int> jobs;
   };
   struct Output {
     CUdeviceptr pointer = 0;
@@ -59,6 +67,7 @@ class VideoDecoder {
   std::vector<Output> outputs_;
   std::shared_ptr<Announcements> announcements_;  // of the parser that feeds this decoder; null for foreign parsers
   std::unique_ptr<PictureParamsDecoder> foreign_;
+  std::shared_ptr<Pending> pending_ = std::make_shared<Pending>();
   mutable std::mutex mutex_;
 };
 
