@@ -28,6 +28,14 @@ unsigned level_frames(const H264Sps& sps) {
   return std::min(16u, macroblocks / (sps.width_mbs * sps.height_mbs()));
 }
 
+// Where the stream does not say how many pictures wait for output, libavcodec keeps as many as the level allows beside
+// the reference pictures; a real parser counts those as one buffer.
+unsigned surfaces_needed(const H264Sps& sps) {
+  unsigned frames = sps.restricted ? std::max(sps.max_dec_frame_buffering, sps.num_ref_frames)
+                                   : level_frames(sps) + sps.num_ref_frames;
+  return std::min(std::min(sps.restricted ? 16u : 28u, frames) + switches().h264_extra_surfaces, 32u);
+}
+
 // Lists are sent in zigzag order.
 template <size_t N>
 void unscan(const std::array<uint8_t, N>& list, unsigned char* matrix) {
@@ -97,9 +105,7 @@ CUVIDEOFORMATEX h264_format(const H264Sps& sps) {
   f.bit_depth_luma_minus8 = static_cast<unsigned char>(sps.depth_luma);
   f.bit_depth_chroma_minus8 = static_cast<unsigned char>(sps.depth_chroma);
   f.progressive_sequence = sps.frame_mbs_only;
-  unsigned buffered = sps.restricted ? sps.max_dec_frame_buffering : level_frames(sps);
-  f.min_num_decode_surfaces = static_cast<unsigned char>(std::min(16u, std::max(buffered, sps.num_ref_frames)) +
-                                                         switches().h264_extra_surfaces);
+  f.min_num_decode_surfaces = static_cast<unsigned char>(surfaces_needed(sps));
   f.frame_rate = {sps.time_scale, sps.units_in_tick * 2};  // a frame is two ticks
   set_signal(f, sps.video_format, sps.full_range, sps.primaries, sps.transfer, sps.matrix);
   set_aspect(f, sps.sar_width, sps.sar_height);

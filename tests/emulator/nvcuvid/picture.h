@@ -23,6 +23,13 @@ struct Picture {
   // The software decoder still refers to it: it is a reference picture or waits for output.
   std::atomic<bool> in_dpb{false};
 
+  // When it was last displayed or let go by libavcodec, on a clock of such events: the older, the safer to reuse.
+  std::atomic<uint64_t> released{0};
+  void release() {
+    static std::atomic<uint64_t> clock{0};
+    released = ++clock;
+  }
+
   // The parser's bookkeeping.
   int index = -1;       // CurrPicIdx
   bool queued = false;  // waits for its display callback

@@ -73,6 +73,8 @@ SoftwareDecoder::SoftwareDecoder(cudaVideoCodec codec, Bytes extradata) {
   context_->apply_cropping = 0;
   context_->flags |= AV_CODEC_FLAG_OUTPUT_CORRUPT;
   context_->flags2 |= AV_CODEC_FLAG2_SHOW_ALL;  // a picture with missing references is shown too
+  // Without a limit in the stream, H.264 pictures wait for as many others as the level allows, not as a guess says.
+  context_->strict_std_compliance = FF_COMPLIANCE_STRICT;
   if (codec == cudaVideoCodec_AV1) context_->flags |= AV_CODEC_FLAG_LOW_DELAY;
   if (!extradata.empty()) {
     context_->extradata = static_cast<uint8_t*>(av_mallocz(extradata.size() + AV_INPUT_BUFFER_PADDING_SIZE));
@@ -166,6 +168,7 @@ int SoftwareDecoder::get_buffer(AVCodecContext* context, AVFrame* frame, int) {
 void SoftwareDecoder::release_buffer(void* opaque, uint8_t*) {
   auto* reference = static_cast<PicturePtr*>(opaque);
   (*reference)->in_dpb = false;
+  (*reference)->release();
   delete reference;
 }
 

@@ -22,8 +22,8 @@ void SurfacePool::clear() {
 void SurfacePool::collect() {
   for (Slot& slot : slots_)
     if (slot.picture && is_free(slot)) {
+      slot.freed = slot.picture->released;
       slot.picture.reset();
-      slot.freed = ++clock_;
     }
 }
 

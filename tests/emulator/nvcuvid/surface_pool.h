@@ -26,7 +26,7 @@ class SurfacePool {
  private:
   struct Slot {
     PicturePtr picture;
-    uint64_t freed = 0;  // when, on a clock that counts releases
+    uint64_t freed = 0;  // when, see Picture::released
     bool free_at_snapshot = true;
   };
   static bool is_free(const Slot& slot);
@@ -34,7 +34,6 @@ class SurfacePool {
 
   std::vector<Slot> slots_;
   int last_ = -1;
-  uint64_t clock_ = 0;
 };
 
 }  // namespace emu

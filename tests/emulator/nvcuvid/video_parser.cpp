@@ -336,7 +336,10 @@ bool VideoParser::display_oldest() {
   picture->displayed = true;
   struct Done {  // the surface is free once the callback is over, however it ends
     Picture& picture;
-    ~Done() { picture.queued = false; }
+    ~Done() {
+      picture.queued = false;
+      picture.release();
+    }
   } done{*picture};
   if (!params_.pfnDisplayPicture) return true;
   {
