@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 from pathlib import Path
 
@@ -101,3 +102,12 @@ def test_missing_event_shows_in_some_order(stream: Path) -> None:
     outputs = [output_of("next_map_not_ordered_after_copy", stream, seed=seed) for seed in range(9)]
     assert outputs[0] == []  # seed 0: everything runs at once
     assert ["the copied frame changed"] in outputs
+
+
+def test_switches_are_documented() -> None:
+    root = Path(__file__).parents[1]
+    source = (root / "tests" / "emulator" / "nvcuvid" / "switches.cpp").read_text()
+    switches = set(re.findall(r'(?:choose|number)\("(\w+)"', source))
+    documented = (root / "docs" / "emulator.md").read_text()
+    assert len(switches) > 20
+    assert {name for name in switches if f"`{name}`" not in documented} == set()
