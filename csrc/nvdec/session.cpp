@@ -69,6 +69,15 @@ std::pair<nvcuvid::SurfaceFormat, std::string> surface_layout(const nvcuvid::Vid
   }
 }
 
+/// Where FFmpeg lets a cropped picture begin: it keeps each row's start at a multiple of 32 bytes, giving up columns at
+/// the left, so that device="cuda" and device="cpu" see the same picture.
+int aligned_left(int left, const nvcuvid::VideoFormat& format) {
+  const int bytes = bit_depth(format) > 8 ? 2 : 1;
+  const int narrowest =
+      format.chroma_format == nvcuvid::k444 ? 1 : 2;  // chroma samples are this many luma samples wide
+  return left / (32 * narrowest / bytes) * (32 * narrowest / bytes);
+}
+
 }  // namespace
 
 NvdecSession::NvdecSession(std::shared_ptr<Device> device, nvcuvid::Codec codec)
@@ -174,6 +183,7 @@ void NvdecSession::release_decoder() {
 int NvdecSession::on_sequence(nvcuvid::VideoFormat& format) {
   use_decoder_for(format);
   display_area_ = format.display_area;
+  display_area_.left = aligned_left(display_area_.left, format);
   SurfaceFormat found;
   found.width = display_area_.right - display_area_.left;
   found.height = display_area_.bottom - display_area_.top;

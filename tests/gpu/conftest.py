@@ -5,6 +5,7 @@ FRAMETAP_EMULATED=1 says that libcuda.so.1 is the emulated one; FRAMETAP_REQUIRE
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import frametap as ft
-from frametap import doctor
+from frametap import _core, doctor
 from gpu.driver import EMULATED, Gpu, Library
 
 
@@ -64,13 +65,39 @@ def strict(driver: Gpu) -> Iterator[None]:
 
 
 @pytest.fixture
-def check(driver: Gpu) -> Callable[..., ft.FrameBatch]:
-    """Sample a video on the GPU and on the CPU, compare every byte, and return the GPU's batch."""
+def fresh_pool() -> Iterator[None]:
+    """Without decoders, tables or capabilities kept from before, so that every entry point is called."""
+    from frametap.engines.cuda_target import forget_converters
+    from frametap.engines.nvdec import forget_caps
 
-    def run(path: Any, sampler: Any, transform: ft.Transform, **options: Any) -> ft.FrameBatch:
+    def forget() -> None:
+        gc.collect()
+        forget_converters()
+        forget_caps()
+        _core.CudaDevice.shutdown()
+
+    forget()
+    yield
+    forget()
+
+
+@pytest.fixture
+def check(driver: Gpu) -> Callable[..., ft.FrameBatch]:
+    """Sample a video on the GPU and on the CPU, compare every byte, and return the GPU's batch.
+
+    tolerance: how far values may be apart, where a codec leaves that to the decoder.
+    """
+
+    def run(
+        path: Any, sampler: Any, transform: ft.Transform, *, tolerance: int = 0, **options: Any
+    ) -> ft.FrameBatch:
         expected = ft.sample(path, sampler, transform, device="cpu")
         batch = ft.sample(path, sampler, transform, device="cuda", **options)
-        np.testing.assert_array_equal(driver.host(batch), expected._data)
+        found, wanted = driver.host(batch), np.asarray(expected._data)
+        if tolerance:
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance)
+        else:
+            np.testing.assert_array_equal(found, wanted)
         assert batch.indices.tolist() == expected.indices.tolist()
         return batch
 

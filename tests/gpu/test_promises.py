@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -187,22 +187,6 @@ AT_START = [
     "cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuDevicePrimaryCtxRetain", "cuModuleLoadData",
     "cuModuleGetFunction",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def fresh_pool() -> Iterator[None]:
-    """Without decoders, tables or capabilities kept from before, so that every entry point is called."""
-    from frametap.engines.nvdec import forget_caps
-
-    def forget() -> None:
-        gc.collect()
-        forget_converters()
-        forget_caps()
-        _core.CudaDevice.shutdown()
-
-    forget()
-    yield
-    forget()
 
 
 @pytest.mark.usefixtures("fresh_pool")

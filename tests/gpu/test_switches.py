@@ -1,0 +1,110 @@
+"""The same bytes whatever the answers to the open questions about real drivers are, and on every kind of GPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import frametap as ft
+from emulator_control import environment
+from gpu.driver import Gpu, Library
+
+pytestmark = pytest.mark.emulated
+
+Check = Callable[..., ft.FrameBatch]
+TESTS = Path(__file__).resolve().parents[1]
+SMALL = ft.Transform(size=(56, 72))
+# Every switch of the emulated NVDEC that a client of the parser can notice, and its values.
+SWITCHES = {
+    "discontinuity": ("none", "drain", "nvp"),
+    "callback_failure": ("propagate", "skip"),
+    "rasl": ("drop", "show"),
+    "index_policy": ("least_recently_freed", "round_robin", "lowest", "most_recently_freed"),
+    "min_surfaces": ("exact", "0"),
+    "timestamp_resorting": ("0", "1"),
+    "eos_forgets_headers": ("0", "1"),
+    "hevc_size_multiple": ("8", "16", "64"),
+    "pitch_alignment": ("1", "16", "256", "512"),
+    "unmap_needs_context": ("0", "1"),
+    "destroy_needs_context": ("0", "1"),
+    "odd_targets": ("0", "1"),
+}
+SETTINGS = [(name, value) for name, values in SWITCHES.items() for value in values]
+
+
+@pytest.fixture
+def switch(driver: Gpu) -> Iterator[Callable[[str, str], None]]:
+    assert driver.emulator is not None
+    driver.emulator.set(seed=7)
+    yield driver.emulator.switch
+    driver.emulator.set(switches="")
+
+
+@pytest.mark.parametrize(("name", "value"), SETTINGS)
+def test_open_questions(
+    check: Check, videos: Library, switch: Callable[[str, str], None], name: str, value: str
+) -> None:
+    switch(name, value)
+    for clip in ("h264_pyramid", "hevc_open_gop", "vp9", "resized"):
+        batch = check(videos[clip], ft.Indices([20, 3, 3, 17, 0, 23]), SMALL)
+        assert batch.report.why == 'device="cuda" was asked for'
+        check(videos[clip], ft.Every(1), SMALL)
+
+
+@pytest.mark.parametrize("status", ["8", "9"])
+def test_damage_that_the_driver_reports(videos: Library, status: str) -> None:
+    """The part of the video that it is in is decoded on the CPU: the bytes stay the same."""
+    code = """
+import sys, numpy as np, frametap as ft
+from gpu.driver import Gpu
+driver, small = Gpu(), ft.Transform(size=48)
+for sampler in (ft.Every(5), ft.Uniform(3)):
+    expected = ft.sample(sys.argv[1], sampler, small, device="cpu")
+    batch = ft.sample(sys.argv[1], sampler, small, device="cuda")
+    np.testing.assert_array_equal(driver.host(batch), expected.numpy())
+    print(batch.report.why)
+assert driver.emulator.violations() == []
+"""
+    damage = f"damaged_picture=9,damaged_status={status}"
+    done = run(code, [videos["h264_one_gop"]], switches=damage)
+    first, second = done.splitlines()
+    assert "decoded on the CPU" in first
+    assert "decoded on the CPU" not in second
+
+
+def run(code: str, paths: list[Path], **settings: object) -> str:
+    """Run code in a process of its own on an emulator set so, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, paths)],
+        env={**environment(profile="strict", **settings), "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("profile", ["t4", "a10", "l4", "h100", "b200", "tiny"])
+def test_gpus(videos: Library, profile: str) -> None:
+    code = """
+import json, sys, numpy as np, frametap as ft
+from gpu.driver import Gpu
+driver, small, engines = Gpu(), ft.Transform(size=48), {}
+for path in sys.argv[1:]:
+    expected = ft.sample(path, ft.Uniform(5), small, device="cpu")
+    batch = ft.sample(path, ft.Uniform(5), small, device="cuda")
+    np.testing.assert_array_equal(driver.host(batch), expected.numpy())
+    engines[path.rpartition("/")[2].partition(".")[0]] = batch.report.engine
+assert driver.emulator.violations() == []
+print(json.dumps(engines))
+"""
+    names = ("h264", "hevc", "vp9", "av1", "h264_10bit", "hevc_12bit_444", "mpeg4")
+    engines = json.loads(run(code, [videos[name] for name in names], devices=profile))
+    assert engines["h264"] == engines["hevc"] == engines["vp9"] == "nvdec"
+    assert engines["av1"] == ("nvdec" if profile in ("a10", "l4", "b200") else "hybrid")
+    assert engines["h264_10bit"] == ("nvdec" if profile == "b200" else "hybrid")
