@@ -12,6 +12,7 @@ from numpy.testing import assert_array_equal
 
 import frametap as ft
 from clips import ClipLibrary
+from frametap import output
 from frametap._core import export_dlpack
 
 CPU = (1, 0)
@@ -358,3 +359,13 @@ def test_a_plan_can_be_pickled(clips: ClipLibrary) -> None:
     loaded = pickle.loads(pickle.dumps(plan))
     assert str(loaded) == str(plan)
     assert_array_equal(loaded.frames, plan.frames)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "bfloat16", "float32"])
+def test_memory_is_aligned_as_tensorflow_and_xla_want_it(dtype: Any) -> None:
+    for count in range(1, 20):  # numpy gives an empty array no address of its own
+        batch = output.allocate((count, 3, 5, 7), dtype)
+        assert batch.ctypes.data % 64 == 0
+        assert batch.shape == (count, 3, 5, 7)
+        assert batch.flags.c_contiguous
+        assert batch.flags.writeable

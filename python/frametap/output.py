@@ -12,18 +12,22 @@ from numpy.typing import NDArray
 STORAGE = {"uint8": np.uint8, "float16": np.float16, "bfloat16": np.uint16, "float32": np.float32}
 # DLDeviceType: kDLCPU.
 _DLPACK_CPU = 1
+# What TensorFlow and XLA want of memory that they take over: the one aborts the process without, the other copies.
+_ALIGNMENT = 64
 
 
 def allocate(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
-    """Return fresh host memory for a batch.
+    """Return fresh host memory for a batch, aligned to 64 bytes.
 
     Raises:
         MemoryError: it does not fit; says how large the batch would be.
     """
+    needed = int(np.prod(shape, dtype=object)) * np.dtype(STORAGE[dtype]).itemsize
     try:
-        return np.empty(shape, STORAGE[dtype])
+        memory = np.empty(needed + _ALIGNMENT, np.uint8)
+        start = -memory.ctypes.data % _ALIGNMENT
+        return memory[start : start + needed].view(STORAGE[dtype]).reshape(shape)
     except (MemoryError, ValueError) as error:
-        needed = int(np.prod(shape, dtype=object)) * np.dtype(STORAGE[dtype]).itemsize
         raise MemoryError(
             f"a batch of shape {shape} in {dtype} needs {needed:,} bytes; sample fewer frames, set Transform(size=...), "
             f"or read it in pieces with video.batches(n)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import warnings
 from typing import Any
@@ -28,3 +29,9 @@ def real(name: str) -> Any:
             raise  # our own mistake, not an absent library
         first_line = str(error).strip().partition("\n")[0]
         pytest.skip(f"needs {name} (make test-integrations): {first_line}", allow_module_level=True)
+
+
+def installed(name: str) -> None:
+    """Skip the test, counted, where there is no module `name`; unlike `real` this does not import it."""
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"needs {name}, which is not installed")

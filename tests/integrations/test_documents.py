@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import doctest
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from integrations.real import real
+from integrations.real import installed, real
 
 # Stands for the environment of `make test-integrations`; elsewhere this file is one skip.
 real("torch")
@@ -51,6 +54,12 @@ def needed(code: str) -> list[str]:
     "code", snippets(ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *PAGES)
 )
 def test_python_snippet(code: str, request: pytest.FixtureRequest) -> None:
+    # TensorFlow crashes in one process with torch, and JAX's threads do not survive the forks of other tests.
+    if apart := {"tensorflow", "jax"} & set(needed(code)):
+        installed(*apart)
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+        return
     for module in needed(code):
         real(module)
         if module.endswith("ray"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from integrations.real import real
+from integrations.real import installed
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -18,6 +18,15 @@ EXAMPLES = ROOT / "examples"
 RUNS: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "action_clips.py": (("torch",), ["clips/a.mp4", "clips/b.mp4", "talk.mp4", "absent.mp4"]),
     "robot_episode.py": (("torch",), ["top=clips/a.mp4", "wrist=screen.mkv"]),
+    "dlpack_cupy.py": (("cupy",), ["talk.mp4"]),
+    "dlpack_jax.py": (("jax",), ["talk.mp4"]),
+    "dlpack_tensorflow.py": (("tensorflow",), ["talk.mp4"]),
+    "http_ranges.py": (("fsspec", "aiohttp"), ["talk.mp4"]),
+    "ray_batch_job.py": (("ray",), ["clips", "descriptors"]),
+    "vlm_finetune_inputs.py": (
+        ("torch", "transformers", "qwen_vl_utils"),
+        ["talk.mp4", "screen.mkv", "missing.mp4", "--workers", "1"],
+    ),
 }
 
 
@@ -29,7 +38,7 @@ def test_every_example_is_run() -> None:
 def test_example(name: str, playground: Path) -> None:
     needs, arguments = RUNS[name]
     for package in needs:
-        real(package)
+        installed(package)  # imported by the example, in its own process
     command = [sys.executable, str(EXAMPLES / name), *arguments]
     environment = {**os.environ, "PYTHONWARNINGS": "default"}
     result = subprocess.run(
@@ -37,3 +46,4 @@ def test_example(name: str, playground: Path) -> None:
     )
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     assert result.stdout.strip(), "an example shows what it did"
+    assert "same memory: False" not in result.stdout

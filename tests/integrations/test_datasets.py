@@ -1,0 +1,88 @@
+"""Hugging Face datasets: Video columns of paths and of bytes become frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import frametap as ft
+from clips import ClipLibrary
+from frametap.integrations.datasets import SampleVideos
+from integrations.real import real
+
+datasets = real("datasets")
+SMALL = ft.Transform(size=(32, 48))
+NAMES = ("talk", "vfr")
+
+
+@pytest.fixture(params=["path", "bytes", "parquet"])
+def rows(clips: ClipLibrary, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Videos as a column of paths, of bytes, and embedded in Parquet as datasets on the hub are."""
+    video = datasets.Video(decode=False)
+    cells: list[Any] = [str(clips[name]) for name in NAMES]
+    if request.param != "path":
+        cells = [{"path": None, "bytes": Path(cell).read_bytes()} for cell in cells]
+    features = datasets.Features({"video": video, "label": datasets.Value("int64")})
+    made = datasets.Dataset.from_dict({"video": cells, "label": [0, 1]}, features=features)
+    if request.param == "parquet":
+        made.to_parquet(str(tmp_path / "rows.parquet"))
+        made = datasets.Dataset.from_parquet(
+            str(tmp_path / "rows.parquet"), cache_dir=str(tmp_path / "cache")
+        )
+        made = made.cast_column("video", video)
+    return made
+
+
+def check(row: dict[str, Any], clips: ClipLibrary) -> None:
+    expected = ft.sample(clips[NAMES[row["label"]]], ft.Uniform(4), SMALL)
+    np.testing.assert_array_equal(row["video"], expected.numpy())
+    np.testing.assert_array_equal(row["video_pts_seconds"], expected.pts_seconds)
+    np.testing.assert_array_equal(row["video_frame_index"], expected.indices)
+
+
+def test_with_transform(rows: Any, clips: ClipLibrary) -> None:
+    sampled = rows.with_transform(SampleVideos(ft.Uniform(4), SMALL))
+    check(sampled[1], clips)
+    batch = sampled[:2]
+    for number in range(2):
+        check({name: column[number] for name, column in batch.items()}, clips)
+
+
+def test_streamed(rows: Any, clips: ClipLibrary) -> None:
+    streamed = rows.to_iterable_dataset()
+    for row in streamed.map(SampleVideos(ft.Uniform(4), SMALL), features=None):
+        check(row, clips)
+
+
+def test_in_a_loader(rows: Any) -> None:
+    data = real("torch.utils.data")
+    sampled = rows.with_transform(SampleVideos(ft.Uniform(4), SMALL, output=ft.FrameBatch.torch))
+    (batch,) = data.DataLoader(sampled, batch_size=2, num_workers=1)
+    assert batch["video"].shape == (2, 4, 3, 32, 48)
+    assert batch["label"].tolist() == [0, 1]
+
+
+def test_errors(clips: ClipLibrary, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    cells = {"clip": [str(clips["talk"]), str(tmp_path / "text.mp4"), str(tmp_path / "none.mp4")]}
+    made = datasets.Dataset.from_dict(cells)
+    with pytest.raises(ft.SourceError, match=r"text\.mp4"):
+        made.with_transform(SampleVideos(ft.Uniform(4), column="clip"))[:]
+    batch = made.with_transform(SampleVideos(ft.Uniform(4), SMALL, column="clip", errors="column"))[
+        :
+    ]
+    assert [frames.shape for frames in batch["clip"]] == [
+        (4, 3, 32, 48),
+        (0, 3, 0, 0),
+        (0, 3, 0, 0),
+    ]
+    assert [error.partition(":")[0] for error in batch["clip_error"]] == [
+        "",
+        "SourceError",
+        "SourceError",
+    ]
+    with pytest.raises(KeyError, match="no column 'video' among 'clip'"):
+        made.with_transform(SampleVideos())[0]
