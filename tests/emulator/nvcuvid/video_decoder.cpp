@@ -12,7 +12,6 @@ namespace emu {
 namespace {
 
 std::atomic<uint64_t> decoders_created{0};
-std::atomic<int> pictures_decoded{0};
 
 template <typename T>
 Rect rect_of(const T& area) {
@@ -130,7 +129,7 @@ CUresult VideoDecoder::store(const CUVIDPICPARAMS& params, const Offer& offer) {
     if (!picture) return CUDA_ERROR_UNKNOWN;
   }
   bool second_field = params.second_field && surface.picture == picture;
-  bool damaged = !second_field && pictures_decoded++ == switches().damaged_picture;
+  bool damaged = !second_field && decoded_++ == switches().damaged_picture;
   surface = {picture, picture->tainted || damaged || (second_field && surface.garbled),
              damaged ? switches().damaged_status : surface.status};
   if (!damaged && !second_field) surface.status = 0;
