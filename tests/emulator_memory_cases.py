@@ -381,3 +381,20 @@ def _other_process(cuda: Cuda) -> None:
     for _ in range(2):
         cuda.must("cuIpcCloseMemHandle", address)
     assert cuda.emulator.alive() == {"primary contexts": 1}
+
+
+def _print_order(cuda: Cuda) -> None:
+    cuda.start()
+    streams = [cuda.stream() for _ in range(4)]
+    order: list[int] = []
+    for _ in range(10):
+        for number, stream in enumerate(streams):
+            cuda.host_function(lambda number=number: order.append(number), stream)
+    cuda.must("cuCtxSynchronize")
+    print(order)
+
+
+def _first_allocation_fails(cuda: Cuda) -> None:
+    cuda.start()
+    assert cuda.call("cuMemAlloc_v2", ctypes.byref(ctypes.c_uint64()), 16) == OUT_OF_MEMORY
+    cuda.free(cuda.alloc(16))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import inspect
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import ModuleType
@@ -17,6 +19,7 @@ import pytest
 import cuda_client
 import emulator_bugs
 import emulator_cases
+import emulator_control
 import emulator_memory_cases
 
 SEEDS = (0, 1, 2)  # 0: work runs at once
@@ -73,3 +76,46 @@ def test_planted_bug_is_reported(case: str, emulator_libraries: Path) -> None:
     assert reports(case, seed=0)
     assert reports(case, seed=1)
     assert reports(case, seed=0, profile="driver") != bug.lenient
+
+
+def test_a_seed_means_one_order(emulator_libraries: Path) -> None:
+    first, again, other = (
+        cuda_client.run("emulator_memory_cases", "_print_order", seed=seed).stdout
+        for seed in (5, 5, 6)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_settings_of_the_environment(emulator_libraries: Path, tmp_path: Path) -> None:
+    trace, report = tmp_path / "trace", tmp_path / "report"
+    variables = emulator_control.environment(
+        profile="strict", devices="tiny", faults="cuMemAlloc:2@1", trace=trace, report=report
+    )
+    client = [
+        sys.executable,
+        cuda_client.__file__,
+        "emulator_memory_cases",
+        "_first_allocation_fails",
+    ]
+    done = subprocess.run(client, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    calls = [line.split()[1] for line in trace.read_text().splitlines()]
+    assert calls[:2] == ["cuInit", "cuDevicePrimaryCtxRetain"]
+    assert "injected" in calls
+    lines = report.read_text().splitlines()
+    assert any(line.split() == ["calls.cuMemAlloc", "2"] for line in lines)
+    assert "violation: the process ended with 1 primary contexts" in report.read_text()
+
+
+def test_nonsense_in_the_environment_ends_the_process(emulator_libraries: Path) -> None:
+    client = [sys.executable, cuda_client.__file__, "emulator_cases", "contexts_nest"]
+    done = subprocess.run(
+        client,
+        env=emulator_control.environment(seed="many"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGABRT
+    assert "FRAMETAP_EMU_SEED=many makes no sense" in done.stderr

@@ -219,7 +219,10 @@ def test_stub_is_up_to_date(tmp_path: Path) -> None:
 
 def source_files() -> list[Path]:
     others = [
-        path for top in ("tests", "benchmarks", "examples") for path in (ROOT / top).rglob("*.py")
+        path
+        for top in ("tests", "benchmarks", "examples")
+        for path in (ROOT / top).rglob("*")
+        if path.suffix in {".py", ".h", ".cpp"}
     ]
     return [*modules(), *native_sources(), *others]
 

@@ -131,6 +131,9 @@ Settings& settings() {
   return instance;
 }
 
+// When the library is loaded, so that the first call is traced too.
+[[maybe_unused]] const Settings& loaded = settings();
+
 }  // namespace
 
 std::vector<std::string> split(std::string_view text, char separator) {
