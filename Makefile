@@ -37,7 +37,7 @@ gpu-test: $(VENV)/.dev ## run the tests of device="cuda" on this machine's GPU (
 	FRAMETAP_REQUIRE_CUDA=1 $(BIN)/pytest tests/gpu $(ARGS)
 
 test-integrations: $(VENV)/.dev $(EXTRA)/.ready ## run the tests against torch, decord, transformers, ... (ARGS as in test)
-	$(EXTRA)/bin/python -m pytest tests/integrations $(ARGS)
+	$(EXTRA)/bin/python -m pytest tests/integrations benchmarks/bench_loader.py $(ARGS)
 
 emulator: $(VENV)/.dev $(VENV)/.nvcodec libavcodec ## build the emulated NVIDIA driver that tests of device="cuda" run on (docs/emulator.md)
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -G Ninja -S tests/emulator -B $(EMULATOR) -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python" \
