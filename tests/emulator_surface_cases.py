@@ -131,6 +131,18 @@ def three_full_planes(folder: Path) -> None:
 
 
 @case
+def half_width_chroma(folder: Path) -> None:
+    """4:2:2, which Blackwell decodes: interleaved chroma with a row for each luma row."""
+    path = folder / "hevc_422.mp4"
+    client = decode_all(path, "hevc", device=1, create={"output_format": 5})
+    for surface, (y, u, v) in zip(client.frames, reference(path), strict=True):
+        deep = surface.view(np.uint16)
+        assert (deep[:144, :192] == y << 6).all()
+        assert (deep[144:, 0:192:2] == u << 6).all()
+        assert (deep[144:, 1:192:2] == v << 6).all()
+
+
+@case
 def damaged_picture(folder: Path) -> None:
     path = folder / "h264.mp4"
     whole = decode_all(path, "h264").frames
@@ -180,7 +192,7 @@ def capabilities(folder: Path) -> None:
 
 def main() -> None:
     driver = Emulator.load()
-    driver.set(devices="l4", report="")
+    driver.set(devices="l4,b200", report="")
     results: dict[str, str | None] = {}
     defaults = {
         "hevc_size_multiple": 16, "index_policy": "least_recently_freed", "h264_extra_surfaces": 3, "min_surfaces": "exact",

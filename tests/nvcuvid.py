@@ -159,6 +159,7 @@ class Client:
     display_delay: int = 0
     decodes: bool = False
     clock_rate: int = 0
+    device: int = 0
     create: dict[str, object] = field(default_factory=dict)  # fields of CreateInfo
     answer_sequence: Callable[[Format], int] = lambda f: f.min_num_decode_surfaces or 20
     answer_decode: Callable[[Event], int] = lambda _: 1
@@ -174,7 +175,7 @@ class Client:
         self.packets, self.decoder, self.info = 0, c_void_p(), CreateInfo()
         self.context = c_void_p()
         self._cu("cuInit", 0)
-        self._cu("cuDevicePrimaryCtxRetain", ctypes.byref(self.context), 0)
+        self._cu("cuDevicePrimaryCtxRetain", ctypes.byref(self.context), self.device)
         self._cu("cuCtxPushCurrent_v2", self.context)
         self._callbacks = (
             _ON_SEQUENCE(self._sequence),
@@ -191,7 +192,7 @@ class Client:
         if self.decoder:
             assert self.lib.cuvidDestroyDecoder(self.decoder) == 0
         self._cu("cuCtxPopCurrent_v2", None)
-        self._cu("cuDevicePrimaryCtxRelease_v2", 0)
+        self._cu("cuDevicePrimaryCtxRelease_v2", self.device)
 
     def __enter__(self) -> Client:
         return self

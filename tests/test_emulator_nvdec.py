@@ -35,8 +35,9 @@ def results(
     folder = tmp_path_factory.mktemp("nvdec_cases")
     for file, (name, size) in FILES.items():
         encode(folder / file, dataclasses.replace(CLIPS[name], size=size))
-    full_chroma = dataclasses.replace(CLIPS["hevc"], size=(192, 144), pix_fmt="yuv444p", encoded=6)
-    encode(folder / "hevc_444.mp4", full_chroma)
+    for chroma, pix_fmt in (("444", "yuv444p"), ("422", "yuv422p10le")):
+        recipe = dataclasses.replace(CLIPS["hevc"], size=(192, 144), pix_fmt=pix_fmt, encoded=6)
+        encode(folder / f"hevc_{chroma}.mp4", recipe)
     # Coded in multiples of 8, where x265 would take 16 for its fastest preset.
     x265 = {**CLIPS["hevc"].options}
     x265["x265-params"] += ":min-cu-size=8"
@@ -47,7 +48,7 @@ def results(
     encode_resized(folder / "resized.h264")
     done = subprocess.run(
         [sys.executable, emulator_surface_cases.__file__, folder],
-        env=environment(devices="l4"),
+        env=environment(devices="l4,b200"),
         capture_output=True,
         text=True,
         timeout=300,
