@@ -19,6 +19,7 @@ from cuda_client import (
     INVALID_CONTEXT,
     INVALID_HANDLE,
     INVALID_VALUE,
+    MISALIGNED_ADDRESS,
     NOT_INITIALIZED,
     NOT_PERMITTED,
     SUCCESS,
@@ -398,6 +399,16 @@ def kernel_just_past_the_end(cuda: Cuda) -> None:
     assert kernels.out_bytes % 256 > 8
     kernels.launch(out=cuda.alloc(kernels.out_bytes - 8))
     cuda.sync()
+
+
+@reported("kernel frametap_vertical touched a misaligned address")
+def misaligned_address_for_a_kernel(cuda: Cuda) -> None:
+    from emulator_kernels import Kernels
+
+    cuda.start()
+    kernels = Kernels.load(cuda)
+    kernels.launch(scratch=cuda.alloc(1 << 16) + 1)
+    assert cuda.call("cuCtxSynchronize") == MISALIGNED_ADDRESS
 
 
 @reported("whose module was unloaded")

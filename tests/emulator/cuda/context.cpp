@@ -128,7 +128,7 @@ CUresult find_devices() {
   }
   if (number == 0) return CUDA_ERROR_NO_DEVICE;
   machine().devices = number;
-  watch_for_segmentation_faults();
+  watch_for_faults();
   return CUDA_SUCCESS;
 }
 

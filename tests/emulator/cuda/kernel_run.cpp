@@ -18,40 +18,53 @@ namespace {
 thread_local sigjmp_buf* way_out = nullptr;
 thread_local CUdeviceptr fault_address = 0;
 
-struct sigaction previous_action;
+// What was installed before, for SIGSEGV and for SIGILL.
+struct sigaction previous_segv, previous_ill;
 
 // Only async-signal-safe calls.
-void on_segmentation_fault(int signal, siginfo_t* info, void* context) {
+void on_fault(int signal, siginfo_t* info, void* context) {
   const auto address = reinterpret_cast<CUdeviceptr>(info->si_addr);
   if (way_out) {
     fault_address = address;
-    siglongjmp(*way_out, 1);
+    siglongjmp(*way_out, signal);
   }
-  if (is_device_address(address)) {
+  if (signal == SIGSEGV && is_device_address(address)) {
     char message[160];
     const int length =
         std::snprintf(message, sizeof message,
                       "emulated CUDA driver: violation: host code touched device memory at %p\n", info->si_addr);
     [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, message, static_cast<size_t>(length));
   }
-  if (previous_action.sa_flags & SA_SIGINFO) {
-    previous_action.sa_sigaction(signal, info, context);
+  const struct sigaction& previous = signal == SIGSEGV ? previous_segv : previous_ill;
+  if (previous.sa_flags & SA_SIGINFO) {
+    previous.sa_sigaction(signal, info, context);
   } else {
-    sigaction(SIGSEGV, &previous_action, nullptr);  // and the access is tried again
+    sigaction(signal, &previous, nullptr);  // and the instruction is tried again
   }
 }
 
-// Without what a kernel must not have: a function of its own, so that no object lives across the jump.
-bool finishes(const Launch& launch, void** params) {
+void watch_for(int signal, struct sigaction& previous) {
+  struct sigaction current{};
+  sigaction(signal, nullptr, &current);
+  if (current.sa_flags & SA_SIGINFO && current.sa_sigaction == on_fault) return;
+  previous = current;
+  struct sigaction action{};
+  action.sa_sigaction = on_fault;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigaction(signal, &action, nullptr);
+}
+
+// Runs the twin: 0, or the signal that ended it. A function of its own, so that no object lives across the jump.
+int signal_from(const Launch& launch, void** params) {
   sigjmp_buf buffer;
-  if (sigsetjmp(buffer, 1)) {
+  if (const int signal = sigsetjmp(buffer, 1)) {
     way_out = nullptr;
-    return false;
+    return signal;
   }
   way_out = &buffer;
   launch.twin(params, launch.grid.data(), launch.block.data());
   way_out = nullptr;
-  return true;
+  return 0;
 }
 
 bool is_mapped(uint64_t address) { return msync(reinterpret_cast<void*>(address & ~uint64_t{4095}), 1, MS_ASYNC) == 0; }
@@ -65,25 +78,22 @@ bool is_host_address(uint64_t word) {
 
 }  // namespace
 
-void watch_for_segmentation_faults() {
-  struct sigaction current{};
-  sigaction(SIGSEGV, nullptr, &current);
-  if (current.sa_flags & SA_SIGINFO && current.sa_sigaction == on_segmentation_fault) return;
-  previous_action = current;
-  struct sigaction action{};
-  action.sa_sigaction = on_segmentation_fault;
-  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-  sigaction(SIGSEGV, &action, nullptr);
+void watch_for_faults() {
+  watch_for(SIGSEGV, previous_segv);
+  watch_for(SIGILL, previous_ill);
 }
 
 void run_kernel(const Launch& launch, CUdevice device) {
-  watch_for_segmentation_faults();  // again: a client may have installed its own handler since
+  watch_for_faults();  // again: a client may have installed its own handler since
   std::vector<std::byte> argument = launch.argument;
   void* params[] = {argument.data()};
   open_window(device);
-  const bool finished = finishes(launch, params);
+  const int signal = signal_from(launch, params);
   close_window();
-  if (!finished) {
+  if (signal == SIGILL) {  // what the twin's -fsanitize=alignment raises
+    violation("kernel ", launch.name, " touched a misaligned address");
+    lose_device(device, CUDA_ERROR_MISALIGNED_ADDRESS);
+  } else if (signal == SIGSEGV) {
     violation("kernel ", launch.name, " touched ", describe_address(fault_address));
     lose_device(device, CUDA_ERROR_ILLEGAL_ADDRESS);
   }

@@ -19,11 +19,12 @@ struct Launch {
   std::vector<std::byte> argument;  // a copy, as a driver makes at the launch
 };
 
-// A kernel that touches what is not its device's memory loses the device, as on a GPU: CUDA_ERROR_ILLEGAL_ADDRESS.
+// A kernel that touches what is not its device's memory, or a word at an address that is no multiple of its size, loses
+// the device, as on a GPU: CUDA_ERROR_ILLEGAL_ADDRESS, CUDA_ERROR_MISALIGNED_ADDRESS.
 void run_kernel(const Launch& launch, CUdevice device);
 // Reports addresses among the argument's words that the kernel may not use.
 void check_addresses(const Launch& launch);
 // Before any client can touch device memory: says so, if it does, before the process dies of it.
-void watch_for_segmentation_faults();
+void watch_for_faults();
 
 }  // namespace emu
