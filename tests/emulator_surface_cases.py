@@ -147,7 +147,7 @@ def damaged_picture(folder: Path) -> None:
     path = folder / "h264.mp4"
     whole = decode_all(path, "h264").frames
     for status in (8, 9):
-        switch(damaged_picture=20, damaged_status=status)
+        switch(damaged_picture=12 + status, damaged_status=status)  # another number, another count
         statuses = []
         client = Client("h264", decodes=True)
         client.answer_display = lambda event, client=client, statuses=statuses: (

@@ -33,7 +33,7 @@ struct Switches {
   unsigned cleared_luma = 0, cleared_chroma = 128;  // 8-bit value outside target_rect
   bool round_10_to_8 = false;                       // rounds when 10-bit pictures are read as NV12; else truncates
   bool bilinear_scaling = false;                    // nearest sample otherwise
-  int damaged_picture = -1;  // the n-th picture of each decoder, from 0, reports `damaged_status` and loses its pixels
+  int damaged_picture = -1;  // the n-th picture decoded, from 0, reports `damaged_status` and loses its pixels
   int damaged_status = 8;
   unsigned decode_microseconds = 0;  // latency of cuvidDecodePicture
   unsigned create_milliseconds = 0;  // latency of cuvidCreateDecoder

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "driver.h"
 #include "switches.h"
@@ -12,6 +13,15 @@ namespace emu {
 namespace {
 
 std::atomic<uint64_t> decoders_created{0};
+
+// Counts pictures over all decoders, from when the switch was set to what it is.
+bool is_damaged(int number) {
+  static std::mutex mutex;
+  static int set_to = -1, decoded = 0;
+  std::lock_guard lock(mutex);
+  if (std::exchange(set_to, number) != number) decoded = 0;
+  return decoded++ == number;
+}
 
 template <typename T>
 Rect rect_of(const T& area) {
@@ -129,7 +139,7 @@ CUresult VideoDecoder::store(const CUVIDPICPARAMS& params, const Offer& offer) {
     if (!picture) return CUDA_ERROR_UNKNOWN;
   }
   bool second_field = params.second_field && surface.picture == picture;
-  bool damaged = !second_field && decoded_++ == switches().damaged_picture;
+  bool damaged = !second_field && is_damaged(switches().damaged_picture);
   surface = {picture, picture->tainted || damaged || (second_field && surface.garbled),
              damaged ? switches().damaged_status : surface.status};
   if (!damaged && !second_field) surface.status = 0;

@@ -61,7 +61,6 @@ class VideoDecoder {
   CUcontext context_;
   LiveObject live_;
   uint64_t number_;
-  int decoded_ = 0;
   OutputLayout layout_;
   CUdeviceptr surface_memory_ = 0;  // stands for the decode surfaces in the device's memory
   std::vector<Surface> surfaces_;
