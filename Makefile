@@ -83,7 +83,7 @@ fuzz: $(VENV)/.build ## libFuzzer over the pixel kernels, ASan and UBSan on (SEC
 
 sanitize: $(SANITIZED)/.ready ## the pixel kernels' tests, extension and twin built with ASan and UBSan
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-	  UBSAN_OPTIONS=print_stacktrace=1 FRAMETAP_SANITIZE=1 $(SANITIZED)/bin/python -m pytest -p no:cacheprovider $(KERNEL_TESTS) $(ARGS)
+	  UBSAN_OPTIONS=print_stacktrace=1 FRAMETAP_SANITIZE=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(SANITIZED)/bin/python -m pytest -p no:cacheprovider $(KERNEL_TESTS) $(ARGS)
 
 valgrind: $(VENV)/.build ## 300 random conversions under Valgrind (which knows no AVX-512)
 	$(FUZZ) -B build/valgrind -DCMAKE_CXX_COMPILER=g++

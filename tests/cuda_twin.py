@@ -32,6 +32,7 @@ def build_twin() -> Path:
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     }
+    environment.pop("LD_PRELOAD", None)  # of the sanitizers: nothing for a compiler
     for command in (
         [
             *("cmake", "-G", "Ninja", f"-DFRAMETAP_SANITIZE={sanitize}"),

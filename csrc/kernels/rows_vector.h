@@ -55,15 +55,61 @@ struct Words {
   Vec sign;
 };
 
-// Source rows are short and many, too short for hardware prefetchers to catch on: ask for the next ones by hand.
-inline void prefetch_next(const VerticalRow& row, ptrdiff_t at, int32_t bytes) {
-  const uint8_t* p = row.next + at;
-  for (int32_t r = 0; r < row.next_rows; ++r, p += row.pitch) {
-    for (int32_t b = 0; b < bytes; b += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(p + b), _MM_HINT_T0);
+// Source rows are short and many, too short for hardware prefetchers to catch on by themselves: ask for the next ones
+// by hand, a part with every block of the current row. Rows of a page and more are followed side by side; shorter ones,
+// of which several share a page, are asked for one after the other, in the order of memory, or hardware loses track.
+class NextRows {
+ public:
+  NextRows(const VerticalRow& row, ptrdiff_t row_bytes)
+      : first_(row.next),
+        pitch_(row.pitch),
+        row_bytes_(row_bytes),
+        rows_(row.next_rows),
+        line_(row.next),
+        row_end_(row.next + row_bytes),
+        rows_left_(row.next_rows) {}
+
+  // For `bytes` of the current row, from byte `at` of it.
+  void fetch(ptrdiff_t at, int32_t bytes) {
+    if (rows_ == 1 || pitch_ >= kPage) {
+      side_by_side(at, bytes);
+    } else {
+      one_after_the_other(rows_ * ((bytes + kLine - 1) / kLine));
     }
   }
-}
+
+ private:
+  static constexpr int32_t kLine = 64, kPage = 4096;
+
+  static void prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+
+  void side_by_side(ptrdiff_t at, int32_t bytes) const {
+    const uint8_t* p = first_ + at;
+    for (int32_t r = 0; r < rows_; ++r, p += pitch_) {
+      for (int32_t b = 0; b < bytes; b += kLine) {
+        prefetch(p + b);
+      }
+    }
+  }
+
+  void one_after_the_other(int32_t lines) {
+    for (; lines > 0 && rows_left_ > 0; --lines) {
+      prefetch(line_);
+      line_ += kLine;
+      if (line_ >= row_end_) {
+        line_ = row_end_ - row_bytes_ + pitch_;
+        row_end_ += pitch_;
+        --rows_left_;
+      }
+    }
+  }
+
+  const uint8_t* first_;
+  ptrdiff_t pitch_, row_bytes_;
+  int32_t rows_;
+  const uint8_t *line_, *row_end_;  // where one_after_the_other has come to
+  int32_t rows_left_;
+};
 
 // kVectors vectors of columns starting at byte `at`, all taps, in registers.
 template <class Samples, int32_t kVectors>
@@ -120,14 +166,15 @@ void vertical_samples(const VerticalRow& row) {
   const auto byte_of = [](int32_t element) {
     return static_cast<ptrdiff_t>(element) * static_cast<ptrdiff_t>(sizeof(Element));
   };
+  NextRows next(row, byte_of(row.elements));
   int32_t i = 0;
   for (; i + 2 * kElements <= row.elements; i += 2 * kElements) {
-    prefetch_next(row, byte_of(i), 2 * kVecBytes);
+    next.fetch(byte_of(i), 2 * kVecBytes);
     vertical_block<Samples, 2>(row, samples, byte_of(i), row.out + i);
   }
   for (; i < row.elements; i += kElements) {
     const int32_t at = i + kElements <= row.elements ? i : row.elements - kElements;  // the last one overlaps
-    prefetch_next(row, byte_of(at), kVecBytes);
+    next.fetch(byte_of(at), kVecBytes);
     vertical_block<Samples, 1>(row, samples, byte_of(at), row.out + at);
   }
 }
@@ -139,9 +186,10 @@ void copy_bytes(const VerticalRow& row) {
     store_pairs(row.out + i, shift_left16(unpack_low8(v, zero()), kSampleBits),
                 shift_left16(unpack_high8(v, zero()), kSampleBits));
   };
+  NextRows next(row, row.elements);
   int32_t i = 0;
   for (; i + kVecBytes <= row.elements; i += kVecBytes) {
-    prefetch_next(row, i, kVecBytes);
+    next.fetch(i, kVecBytes);
     widen(i);
   }
   if (i < row.elements) {
