@@ -51,12 +51,31 @@ def test_a_saved_index_serves_a_url(clips: ClipLibrary, tmp_path: Path) -> None:
     assert len(batch) == 3
 
 
-def test_streams_the_whole_video_without_fetching_twice(clips: ClipLibrary) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_streams_the_whole_video_without_fetching_twice(clips: ClipLibrary, threads: int) -> None:
     path = Path(clips["h264_faststart"])
-    with serve(path.parent) as server, ft.open(server.url(path.name), transform=SMALL) as video:
+    with (
+        serve(path.parent) as server,
+        ft.open(server.url(path.name), transform=SMALL, threads=threads) as video,
+    ):
         frames = np.concatenate([batch.numpy() for batch in video.batches(7)])
         assert len(frames) == len(video)
         assert server.sent <= path.stat().st_size + 1
+
+
+def test_any_file_system_of_fsspec(clips: ClipLibrary) -> None:
+    """Object stores are reached the same way: by a protocol that fsspec knows, here its own in memory."""
+    import fsspec
+
+    path = Path(clips["h264_faststart"])
+    with fsspec.open("memory://bucket/clip.mp4", "wb") as file:
+        file.write(path.read_bytes())
+    with ft.open("memory://bucket/clip.mp4", transform=SMALL, threads=2) as video:
+        batch = video.sample(ft.Uniform(6))
+        assert sum(len(part) for part in video.batches(7)) == 48
+    assert_array_equal(batch.numpy(), ft.sample(path, ft.Uniform(6), SMALL).numpy())
+    with pytest.raises(ft.SourceError, match="memory://bucket/none.mp4"):
+        ft.probe("memory://bucket/none.mp4")
 
 
 def test_server_without_ranges_is_refused(clips: ClipLibrary) -> None:

@@ -259,6 +259,7 @@ class CpuEngine:
                 while not window.stopped and (taken := _take(runs)) is not None:
                     position, run = taken
                     end = position + len(run.frames)
+                    self.source.prefetch(index.byte_ranges([(run.start, run.stop)]))
                     pictures = _in_order(run, index, decoder)
                     while position < end and (batch := window.batch_at(position)) is not None:
                         count = min(end, batch.end) - position
