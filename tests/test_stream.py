@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,17 @@ def test_frames_of_a_small_clip_on_disk_and_in_memory(clips: ClipLibrary) -> Non
             with ft.open(source, transform=SMALL, threads=3) as video:
                 got = np.concatenate([batch.numpy() for batch in video.batches(7)])
                 assert_array_equal(got, video[:].numpy())
+
+
+@pytest.mark.parametrize("method", ["headers", "decode"])
+def test_no_frame_threads_where_only_decoding_tells_the_frames(
+    clips: ClipLibrary, method: str
+) -> None:
+    """Of H.264 with a field per packet, FFmpeg's frame threads flag whole pictures as corrupt."""
+    index = replace(ft.FrameIndex.build(clips["h264_one_gop"], tables=False), method=method)
+    with ft.open(clips["h264_one_gop"], transform=SMALL, threads=3, index=index) as video:
+        sampled = video.sample(ft.Every(2)).numpy()
+        streamed = np.concatenate([batch.numpy() for batch in video.batches(7, ft.Every(2))])
+        assert isinstance(video._engine, cpu.CpuEngine)
+        assert set(video._engine._idle) == {3 if method == "headers" else 1}
+    assert_array_equal(sampled, streamed)

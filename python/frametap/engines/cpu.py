@@ -91,7 +91,9 @@ class CpuEngine:
         if not runs:
             return
         workers = self._workers(len(runs))
-        per_decoder = self._threads_per_decoder(workers, runs[0])
+        per_decoder = (
+            self._threads_per_decoder(workers, runs[0]) if _bears_frame_threads(plan.index) else 1
+        )
         if workers == 1:
             self._work(plan.index, runs, per_decoder, destination, report)
             return
@@ -210,7 +212,7 @@ class CpuEngine:
         self, plan: Plan, batches: Iterable[tuple[Destination, Report]]
     ) -> Iterator[tuple[Destination, Report]]:
         """Decode one run after another with frame threads; nothing is held but what the decoder holds and the batch at hand."""
-        decoder = self._borrow(self.threads)
+        decoder = self._borrow(self.threads if _bears_frame_threads(plan.index) else 1)
         try:
             pictures = (item for run in plan.runs for item in _in_order(run, plan.index, decoder))
             for destination, report in batches:
@@ -273,6 +275,15 @@ class CpuEngine:
             self._give_back(decoder)
         except BaseException as error:
             window.fail(position, error)
+
+
+def _bears_frame_threads(index: FrameIndex) -> bool:
+    """Whether frame threads yield what one thread does.
+
+    Of H.264 whose fields come in packets of their own FFmpeg's frame threads flag whole pictures as corrupt; such streams
+    are among those that only decoding, with one thread, could index.
+    """
+    return index.method != "decode"
 
 
 def _take(items: deque[_T]) -> _T | None:
