@@ -135,10 +135,28 @@ print(len(next(batches)))
 """
 
 
-def test_an_unfinished_iterator_does_not_keep_the_interpreter(clips: ClipLibrary) -> None:
-    command = [sys.executable, "-c", UNFINISHED, str(clips["long"])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
+IN_A_THREAD = """
+import sys, threading
+import frametap as ft
+
+def read():
+    threading.main_thread().join()
+    with ft.open(sys.argv[1], transform=ft.Transform(size=(24, 32)), threads=2) as video:
+        print(sum(len(batch) for batch in video.batches(4)))
+
+threading.Thread(target=read).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "says"), [(UNFINISHED, "4\n"), (IN_A_THREAD, "1500\n")], ids=["unfinished", "thread"]
+)
+def test_the_interpreter_ends(clips: ClipLibrary, script: str, says: str) -> None:
+    """An unfinished iterator does not keep it; a thread that goes on reading after the main thread's end does."""
+    for _ in range(4):
+        command = [sys.executable, "-c", script, str(clips["long"])]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, says, "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

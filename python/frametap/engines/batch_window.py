@@ -11,6 +11,19 @@ from dataclasses import dataclass
 from frametap.engines.base import Destination, Report
 from frametap.errors import SourceError
 
+# How often a worker that waits for the consumer looks whether there still can be one.
+_POLL_SECONDS = 0.1
+
+
+class StreamWorker(threading.Thread):
+    """A thread that fills a window. No daemon: one that is killed inside a decoder takes the interpreter down with it."""
+
+
+def _interpreter_ends() -> bool:
+    """Whether only stream workers are left: the main thread is done and waits for them, and nobody will ask for more."""
+    others = (thread for thread in threading.enumerate() if not isinstance(thread, StreamWorker))
+    return not any(thread.is_alive() and not thread.daemon for thread in others)
+
 
 @dataclass(eq=False)
 class OpenBatch:
@@ -68,7 +81,8 @@ class BatchWindow:
                     self._open_next()
                 if self._opened > position:
                     return next(batch for batch in self._open if position < batch.end)
-                self._changed.wait()
+                if not self._changed.wait(_POLL_SECONDS) and _interpreter_ends():
+                    self._stopped = True
             return None
 
     def _open_next(self) -> None:

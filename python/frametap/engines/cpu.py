@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 
 from frametap.container import Container
 from frametap.engines.base import Destination, HostTarget, Report, Slots, Target
-from frametap.engines.batch_window import BatchWindow
+from frametap.engines.batch_window import BatchWindow, StreamWorker
 from frametap.engines.run_decoder import RunDecoder
 from frametap.errors import DecodeError
 from frametap.index import FrameIndex
@@ -231,14 +231,9 @@ class CpuEngine:
         window = BatchWindow(batches, ahead)
         positions = np.cumsum([0] + [len(run.frames) for run in plan.runs]).tolist()
         runs = deque(zip(positions[:-1], plan.runs, strict=True))
-        # Should the consumer drop the iterator unfinished, its threads must not keep the interpreter from ending.
+        work = (window, runs, plan.index)
         threads = [
-            threading.Thread(
-                target=self._fill_window,
-                args=(window, runs, plan.index),
-                name=f"frametap-{i}",
-                daemon=True,
-            )
+            StreamWorker(target=self._fill_window, args=work, name=f"frametap-{i}")
             for i in range(workers)
         ]
         try:
