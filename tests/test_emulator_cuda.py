@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from types import ModuleType
 
+import av
 import pytest
 
 import cuda_client
@@ -119,3 +121,16 @@ def test_nonsense_in_the_environment_ends_the_process(emulator_libraries: Path) 
     )
     assert done.returncode == -signal.SIGABRT
     assert "FRAMETAP_EMU_SEED=many makes no sense" in done.stderr
+
+
+def test_every_name_that_ffmpeg_looks_up_is_there(emulator_libraries: Path) -> None:
+    """Its loader gives up at the first that is missing. PyAV's FFmpeg holds the names as strings."""
+    libraries = Path(av.__file__).parent.parent / "av.libs"
+    names = {
+        name.decode()
+        for library in libraries.glob("libav*")
+        for name in re.findall(rb"\0(cu[A-Z]\w+)(?=\0)", library.read_bytes())
+    }
+    assert len(names) > 50
+    driver = (emulator_libraries / "libcuda.so.1").read_bytes()
+    assert [name for name in sorted(names) if b"\0" + name.encode() + b"\0" not in driver] == []
