@@ -70,7 +70,7 @@ class CpuFallbackStatus:
     def note(self, report: ft.Report) -> None:
         """Learn from what a batch took to make."""
         self.status_known = True
-        if self._device != "CPU" and report.engine != "nvdec":
+        if self._device != "CPU" and report.engine in ("cpu", "hybrid"):
             self._why = report.why or f"decoded by {report.engine}"
 
     def __bool__(self) -> bool:
