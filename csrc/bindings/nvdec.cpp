@@ -92,10 +92,10 @@ std::unique_ptr<StreamSession> make_session(std::shared_ptr<Device> device, cons
   return std::make_unique<StreamSession>(std::move(device), codec, bytes);
 }
 
-void begin(StreamSession& self, const py::typing::Callable<void(SurfaceFormat)>& on_format) {
+void begin(StreamSession& self, const py::typing::Callable<void(SurfaceFormat)>& on_format, bool judge_all) {
   auto function = callable<const SurfaceFormat&>(on_format);
   const py::gil_scoped_release released;
-  self.session.begin(std::move(function));
+  self.session.begin(std::move(function), judge_all);
   self.at_start = true;
 }
 
@@ -157,8 +157,11 @@ void register_device(py::module_& m) {
            arg("device"), arg("bytes"), arg("stream"), Released())
       .def_property_readonly("address", &DeviceMemory::address, "Device address.")
       .def(
-          "free_on", [](DeviceMemory& memory, uintptr_t stream) { memory.free_on(as_stream(stream)); }, arg("stream"),
-          "Gives it back in the order of another stream, which was made to wait for its allocation.")
+          "free_on",
+          [](DeviceMemory& memory, uintptr_t stream, const py::object&) { memory.free_on(as_stream(stream)); },
+          arg("stream"), arg("keep"), py::keep_alive<1, 3>(),
+          "Gives it back in the order of another stream, which was made to wait for its allocation; `keep` lives as "
+          "long.")
       .def("shared_with_other_streams", &DeviceMemory::shared_with_other_streams,
            "Other streams may still read it when it is let go: wait for them then.");
 }
@@ -209,7 +212,7 @@ void register_session(py::module_& m) {
   const auto session = [](StreamSession& self) -> NvdecSession& { return self.session; };
   py::class_<StreamSession>(m, "NvdecSession", "Decodes runs of a stream with NVDEC and converts the wanted pictures.")
       .def(py::init(&make_session), arg("device"), arg("codec"), arg("extradata"))
-      .def("begin", &begin, arg("on_format"),
+      .def("begin", &begin, arg("on_format"), arg("judge_all"),
            "Starts a run. on_format(SurfaceFormat) is called when a sequence begins; slots are asked for from then on.")
       .def(
           "want",
@@ -218,6 +221,12 @@ void register_session(py::module_& m) {
           },
           arg("timestamp"), arg("converter"), arg("out"), "Asks for the picture with this timestamp.")
       .def("feed", &feed, arg("packets"), "Feeds (packet, timestamp) pairs; timestamps rise in display order.")
+      .def(
+          "pause", [session](StreamSession& self) { session(self).pause(); }, Released(),
+          "Lets others use the engine while the caller does something else.")
+      .def(
+          "resume", [session](StreamSession& self) { session(self).resume(); }, Released(),
+          "Goes on; waits until it may.")
       .def(
           "finish", [session](StreamSession& self) { session(self).finish(); }, Released(), "Drains. The run is over.")
       .def(

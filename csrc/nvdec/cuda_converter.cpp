@@ -6,11 +6,14 @@
 
 namespace frametap {
 CudaConverter::CudaConverter(std::shared_ptr<Device> device, CudaTables tables)
-    : device_(std::move(device)), tables_(std::move(tables)), uploaded_(device_, tables_.bytes().size(), nullptr) {
+    : device_(std::move(device)),
+      tables_(std::move(tables)),
+      uploaded_(device_, tables_.bytes().size(), device_->upload_stream()) {
   const ContextScope scope(*device_);
-  FRAMETAP_CU(cuMemcpyHtoDAsync, uploaded_.address(), tables_.bytes().data(), tables_.bytes().size(), nullptr);
+  FRAMETAP_CU(cuMemcpyHtoDAsync, uploaded_.address(), tables_.bytes().data(), tables_.bytes().size(),
+              device_->upload_stream());
   // Once per geometry: from here on any stream may read the tables. Launches read them until they are over.
-  FRAMETAP_CU(cuStreamSynchronize, nullptr);
+  FRAMETAP_CU(cuStreamSynchronize, device_->upload_stream());
   uploaded_.shared_with_other_streams();
 }
 

@@ -63,6 +63,7 @@ NvDecoder::NvDecoder(Device& device, const DecoderFormat& format)
 NvDecoder::~NvDecoder() {
   const CleanupScope scope(device_);
   if (scope) {
+    driver().cuEventSynchronize(last_use_.handle());  // its output surfaces may still be read
     driver().cuvidDestroyDecoder(decoder_);
   }
 }
@@ -83,6 +84,7 @@ bool NvDecoder::can_become(const DecoderFormat& format) const {
 }
 
 void NvDecoder::reconfigure(const DecoderFormat& format) {
+  FRAMETAP_CU(cuEventSynchronize, last_use_.handle());  // it acts at once, whatever streams still read
   nvcuvid::ReconfigureInfo info{};
   info.width = info.target_width = format.width;
   info.height = info.target_height = format.height;
@@ -96,12 +98,25 @@ void NvDecoder::reconfigure(const DecoderFormat& format) {
 DecoderPool::DecoderPool(Device& device) : device_(device), memory_limit_(memory_limit_from_environment()) {}
 DecoderPool::~DecoderPool() { clear(); }
 
-void DecoderPool::clear() noexcept {
+bool DecoderPool::clear() noexcept {
   const std::lock_guard lock(mutex_);
+  const bool any = !idle_.empty();
   for (const auto& decoder : idle_) {
     bytes_ -= decoder->bytes();
   }
   idle_.clear();
+  return any;
+}
+
+std::unique_ptr<NvDecoder> DecoderPool::create(const DecoderFormat& format) {
+  try {
+    return std::make_unique<NvDecoder>(device_, format);
+  } catch (const DeviceError&) {
+    if (!clear()) {
+      throw;
+    }
+  }
+  return std::make_unique<NvDecoder>(device_, format);  // perhaps idle ones held what it needs
 }
 
 std::unique_ptr<NvDecoder> DecoderPool::take_idle(const DecoderFormat& format) {
@@ -149,25 +164,32 @@ std::unique_ptr<NvDecoder> DecoderPool::acquire(const DecoderFormat& format, CUs
   return decoder;
 }
 
-std::unique_ptr<NvDecoder> DecoderPool::acquire_any(const DecoderFormat& format) {
+unsigned DecoderPool::engines(const DecoderFormat& format) const {
   const auto caps = device_.caps(format.codec, format.chroma, static_cast<int>(format.bit_depth));
-  const unsigned engines = std::max<unsigned>(1, caps.num_engines);
+  return std::max<unsigned>(1, caps.num_engines);
+}
+
+std::unique_ptr<NvDecoder> DecoderPool::acquire_any(const DecoderFormat& format) {
+  const unsigned most = engines(format);
   const size_t bytes = surface_bytes(format);
   check<DeviceError>(bytes <= memory_limit_, "a decoder for ", format.width, "x", format.height, " takes about ",
                      bytes >> 20, " MiB, more than FRAMETAP_NVDEC_MEMORY_MB=", memory_limit_ >> 20,
                      " allows; raise it, or use device=\"cpu\"");
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return may_work(bytes, engines); });
+  changed_.wait(lock, [&] { return may_work(bytes, most); });
   auto decoder = take_idle(format);
   ++working_;
   if (decoder) {
+    decoder->working_ = true;
     return decoder;
   }
   make_room(bytes);
   bytes_ += bytes;
   lock.unlock();
   try {
-    return std::make_unique<NvDecoder>(device_, format);
+    decoder = create(format);
+    decoder->engines_ = most;
+    return decoder;
   } catch (...) {
     lock.lock();
     --working_;
@@ -177,21 +199,40 @@ std::unique_ptr<NvDecoder> DecoderPool::acquire_any(const DecoderFormat& format)
   }
 }
 
-void DecoderPool::release(std::unique_ptr<NvDecoder> decoder) noexcept {
+void DecoderPool::pause(NvDecoder& decoder) noexcept {
   {
     const std::lock_guard lock(mutex_);
-    --working_;
+    working_ -= std::exchange(decoder.working_, false) ? 1 : 0;
+  }
+  changed_.notify_all();
+}
+
+void DecoderPool::resume(NvDecoder& decoder) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return working_ < decoder.engines_; });
+  working_ += std::exchange(decoder.working_, true) ? 0 : 1;
+}
+
+void DecoderPool::release(std::unique_ptr<NvDecoder> decoder) noexcept {
+  pause(*decoder);
+  {
+    const std::lock_guard lock(mutex_);
+    const unsigned most = decoder->engines_;
     idle_.push_front(std::move(decoder));
+    while (idle_.size() > most) {
+      bytes_ -= idle_.back()->bytes();
+      idle_.pop_back();
+    }
   }
   changed_.notify_all();
 }
 
 void DecoderPool::discard(std::unique_ptr<NvDecoder> decoder) noexcept {
+  pause(*decoder);
   const size_t bytes = decoder->bytes();
   decoder.reset();
   {
     const std::lock_guard lock(mutex_);
-    --working_;
     bytes_ -= bytes;
   }
   changed_.notify_all();

@@ -54,12 +54,16 @@ class NvDecoder {
   unsigned max_width_, max_height_;
   Event last_use_;
   nvcuvid::Decoder decoder_ = nullptr;
+  unsigned engines_ = 1;  // of the GPU, for this codec
+  bool working_ = true;   // of the pool's count, under its lock
+
+  friend class DecoderPool;
 };
 
 /// Estimated bytes of the surfaces of a decoder of this format.
 size_t surface_bytes(const DecoderFormat& format);
 
-/// Idle decoders of one GPU, and how many may be at work. Thread-safe.
+/// Idle decoders of one GPU, no more than it has engines, and how many may be at work. Thread-safe.
 class DecoderPool {
  public:
   /// By default as many at work as the GPU has NVDEC engines, since one session never runs on two of them. The memory
@@ -71,17 +75,23 @@ class DecoderPool {
   /// Throws DeviceError when it cannot be made or is larger than the memory limit. The context must be current, and
   /// maps must put out on `stream`.
   std::unique_ptr<NvDecoder> acquire(const DecoderFormat& format, CUstream stream);
+  /// A decoder whose user does something else for a while does not count as working: others may go on meanwhile.
+  void pause(NvDecoder& decoder) noexcept;
+  /// Waits until it may work again.
+  void resume(NvDecoder& decoder);
   /// Takes back a decoder whose use was ended.
   void release(std::unique_ptr<NvDecoder> decoder) noexcept;
   /// Destroys a decoder that saw an error. Nothing may be reading its output surfaces.
   void discard(std::unique_ptr<NvDecoder> decoder) noexcept;
-  /// Destroys all idle decoders.
-  void clear() noexcept;
+  /// Destroys all idle decoders; false when there were none.
+  bool clear() noexcept;
 
  private:
+  unsigned engines(const DecoderFormat& format) const;
   std::unique_ptr<NvDecoder> acquire_any(const DecoderFormat& format);
   std::unique_ptr<NvDecoder> take_idle(const DecoderFormat& format);
   void make_room(size_t bytes);
+  std::unique_ptr<NvDecoder> create(const DecoderFormat& format);
   bool may_work(size_t bytes, unsigned engines);
 
   Device& device_;

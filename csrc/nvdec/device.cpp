@@ -82,6 +82,7 @@ Device::~Device() {
       return;
     }
     driver().cuEventDestroy(order_event_);
+    driver().cuStreamDestroy(upload_stream_);
     driver().cuModuleUnload(module_);
   }
   driver().cuDevicePrimaryCtxRelease(device_);
@@ -95,8 +96,12 @@ void Device::load_kernels() {
   try {
     FRAMETAP_CU(cuModuleGetFunction, &vertical_, module_, "frametap_vertical");
     FRAMETAP_CU(cuModuleGetFunction, &horizontal_, module_, "frametap_horizontal");
+    FRAMETAP_CU(cuStreamCreate, &upload_stream_, CU_STREAM_NON_BLOCKING);
     FRAMETAP_CU(cuEventCreate, &order_event_, CU_EVENT_DISABLE_TIMING);
   } catch (...) {
+    if (upload_stream_ != nullptr) {
+      driver().cuStreamDestroy(upload_stream_);
+    }
     driver().cuModuleUnload(module_);
     throw;
   }
@@ -159,7 +164,11 @@ DeviceMemory::DeviceMemory(std::shared_ptr<Device> device, size_t bytes, CUstrea
     : device_(std::move(device)), bytes_(bytes), stream_(stream) {
   if (bytes_ > 0) {  // the driver refuses to allocate nothing
     const ContextScope scope(*device_);
-    FRAMETAP_CU(cuMemAllocAsync, &address_, bytes_, stream_);
+    CUresult result = driver().cuMemAllocAsync(&address_, bytes_, stream_);
+    if (result == CUDA_ERROR_OUT_OF_MEMORY && device_->decoders().clear()) {
+      result = driver().cuMemAllocAsync(&address_, bytes_, stream_);  // idle decoders held what it needs
+    }
+    check_cuda(result, "cuMemAllocAsync");
   }
 }
 

@@ -33,6 +33,7 @@ class Device : public std::enable_shared_from_this<Device> {
   int ordinal() const { return ordinal_; }
   const std::string& name() const { return name_; }
   CUcontext context() const { return context_; }
+  CUstream upload_stream() const { return upload_stream_; }
   DecoderPool& decoders() { return *decoders_; }
 
   /// What NVDEC of this GPU can decode; asked once per combination. Throws DeviceError without libnvcuvid.
@@ -52,7 +53,8 @@ class Device : public std::enable_shared_from_this<Device> {
   CUcontext context_ = nullptr;
   CUmodule module_ = nullptr;
   CUfunction vertical_ = nullptr, horizontal_ = nullptr;
-  CUevent order_event_ = nullptr;  // recorded and waited for in one go, so one serves all streams
+  CUstream upload_stream_ = nullptr;  // for tables: the default stream would wait for everybody's
+  CUevent order_event_ = nullptr;     // recorded and waited for in one go, so one serves all streams
   mutable std::mutex order_mutex_;
   std::string name_;
   std::unique_ptr<DecoderPool> decoders_;

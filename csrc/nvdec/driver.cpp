@@ -20,8 +20,7 @@ std::atomic<pid_t> initialised_by{0};
 template <class Function>
 void resolve(void* library, const char* library_name, const char* symbol, Function*& pointer) {
   pointer = reinterpret_cast<Function*>(dlsym(library, symbol));
-  check<DeviceError>(pointer != nullptr, library_name, " has no ", symbol,
-                     ": the NVIDIA driver is too old, frametap needs 525 or newer; update it");
+  check<DeviceError>(pointer != nullptr, library_name, " has no ", symbol, ": the NVIDIA driver is too old; update it");
 }
 
 void load_nvcuvid(Driver& d) {
@@ -56,6 +55,11 @@ const char* advice(CUresult result) {
              "the GPU";
     case CUDA_ERROR_NOT_INITIALIZED:
       return "; after fork() a child cannot use CUDA: use multiprocessing's \"spawn\", or decode in the parent";
+    case CUDA_ERROR_INVALID_IMAGE:
+    case CUDA_ERROR_NO_BINARY_FOR_GPU:
+    case CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
+      return "; the kernels are built by CUDA 13 for GPUs from Turing on: the driver must be 580 or newer, the GPU "
+             "sm_75 or newer";
     case CUDA_ERROR_NO_DEVICE:
       return "; no GPU is visible: check nvidia-smi and CUDA_VISIBLE_DEVICES";
     case CUDA_ERROR_ILLEGAL_ADDRESS:

@@ -78,6 +78,12 @@ int aligned_left(int left, const nvcuvid::VideoFormat& format) {
   return left / (32 * narrowest / bytes) * (32 * narrowest / bytes);
 }
 
+/// Whether a decoder goes on for a sequence of the wanted format: more surfaces than it needs do no harm.
+bool fits(const DecoderFormat& decoder, DecoderFormat wanted) {
+  wanted.surfaces = std::max(wanted.surfaces, decoder.surfaces);
+  return decoder == wanted;
+}
+
 }  // namespace
 
 NvdecSession::NvdecSession(std::shared_ptr<Device> device, nvcuvid::Codec codec)
@@ -102,8 +108,9 @@ int NvdecSession::callback(void* session, Info* info) {
   }
 }
 
-void NvdecSession::begin(FormatCallback on_format) {
+void NvdecSession::begin(FormatCallback on_format, bool judge_all) {
   abandon();
+  judge_all_ = judge_all;
   on_format_ = std::move(on_format);
   error_ = nullptr;
   format_ = {};
@@ -128,11 +135,23 @@ void NvdecSession::feed(std::span<const uint8_t> packet, int64_t timestamp) {
   parse(packet, nvcuvid::kTimestamp, timestamp);
 }
 
+void NvdecSession::pause() noexcept {
+  if (decoder_) {
+    device_->decoders().pause(*decoder_);
+  }
+}
+
+void NvdecSession::resume() {
+  if (decoder_) {
+    device_->decoders().resume(*decoder_);
+  }
+}
+
 void NvdecSession::finish() {
   check<ArgumentError>(parser_ != nullptr, "finish() outside a run");
   const ContextScope scope(*device_);
   parse({}, nvcuvid::kEndOfStream, 0);
-  for (size_t surface = 0; surface < unchecked_.size(); ++surface) {
+  for (size_t surface = 0; judge_all_ && surface < unchecked_.size(); ++surface) {
     check_status(static_cast<int>(surface));
   }
   destroy_parser();
@@ -208,9 +227,11 @@ void NvdecSession::use_decoder_for(const nvcuvid::VideoFormat& format) {
   wanted.height = format.coded_height;
   const unsigned needed = format.min_num_decode_surfaces != 0 ? format.min_num_decode_surfaces : kUnknownSurfaces;
   wanted.surfaces = std::min(needed + kDisplayDelay, nvcuvid::kMaxDecodeSurfaces);
-  if (decoder_ && decoder_->format() == wanted) {
+  if (decoder_ && fits(decoder_->format(), wanted)) {
     return;
   }
+  check<UnsupportedError>(decoder_ == nullptr || (codec_ != nvcuvid::kVp9 && codec_ != nvcuvid::kAv1),
+                          "the pictures change their size where others refer to them");
   check<UnsupportedError>(wanted.width % 2 == 0 && wanted.height % 2 == 0,
                           "NVDEC's output sizes are even, and a picture of ", wanted.width, "x", wanted.height,
                           " would be scaled");
@@ -231,10 +252,15 @@ int NvdecSession::on_decode(nvcuvid::PictureParams& picture) {
   check<DecodeError>(surface >= 0 && surface < static_cast<int>(decoder_->format().surfaces),
                      "the parser names surface ", surface, " of ", decoder_->format().surfaces);
   if (picture.second_field == 0) {
-    check_status(surface);  // of the picture before in this surface, which is overwritten now
+    if (judge_all_) {
+      check_status(surface);  // of the picture before in this surface, which is overwritten now
+    }
     ++decoded_;
   }
-  FRAMETAP_CU(cuvidDecodePicture, decoder_->handle(), &picture);
+  const CUresult result = driver().cuvidDecodePicture(decoder_->handle(), &picture);
+  // What a damaged stream leads to: parameters that make no sense.
+  check<DecodeError>(result != CUDA_ERROR_INVALID_VALUE, "cuvidDecodePicture refuses the picture");
+  check_cuda(result, "cuvidDecodePicture");
   unchecked_[static_cast<size_t>(surface)] = true;
   return 1;
 }

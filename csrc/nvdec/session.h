@@ -50,12 +50,16 @@ class NvdecSession {
 
   /// Starts a run with a new parser, which knows nothing of the run before: its first packet must carry the parameter
   /// sets.
-  void begin(FormatCallback on_format);
+  /// judge_all: whether damage in pictures nobody wants counts too, since others may refer to them.
+  void begin(FormatCallback on_format, bool judge_all);
   /// Asks for the picture with this timestamp.
   void want(int64_t timestamp, Slot slot) { wanted_[timestamp] = std::move(slot); }
   /// Feeds one packet, in the form of an elementary stream: Annex B for H.264 and HEVC. Timestamps must be unique and
   /// rise in display order: with falling ones the parser takes them for decoding times and hands out others.
   void feed(std::span<const uint8_t> packet, int64_t timestamp);
+  /// Between two calls of feed(): lets others use the engine while the caller does something else. resume() may wait.
+  void pause() noexcept;
+  void resume();
   /// Drains: every picture fed is displayed. The run is over.
   void finish();
   /// Ends a run without draining; the decoder is not reused.
@@ -99,7 +103,7 @@ class NvdecSession {
   std::unordered_map<int64_t, Slot> wanted_;
   std::vector<int64_t> converted_;
   std::array<bool, nvcuvid::kMaxDecodeSurfaces> unchecked_{};  // surfaces whose decode status was not asked yet
-  bool damaged_ = false;
+  bool judge_all_ = true, damaged_ = false;
   int64_t decoded_ = 0, mapped_ = 0;
 };
 

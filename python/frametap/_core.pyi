@@ -177,9 +177,9 @@ class DeviceMemory:
     """
     def __init__(self, device: CudaDevice, bytes: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
-    def free_on(self, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+    def free_on(self, stream: typing.SupportsInt | typing.SupportsIndex, keep: typing.Any) -> None:
         """
-        Gives it back in the order of another stream, which was made to wait for its allocation.
+        Gives it back in the order of another stream, which was made to wait for its allocation; `keep` lives as long.
         """
     def shared_with_other_streams(self) -> None:
         """
@@ -259,7 +259,7 @@ class NvdecSession:
         """
         Ends a run without draining.
         """
-    def begin(self, on_format: collections.abc.Callable[[SurfaceFormat], None]) -> None:
+    def begin(self, on_format: collections.abc.Callable[[SurfaceFormat], None], judge_all: bool) -> None:
         """
         Starts a run. on_format(SurfaceFormat) is called when a sequence begins; slots are asked for from then on.
         """
@@ -278,6 +278,14 @@ class NvdecSession:
     def order_before(self, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
         """
         What it does from now on comes after what the stream was given so far.
+        """
+    def pause(self) -> None:
+        """
+        Lets others use the engine while the caller does something else.
+        """
+    def resume(self) -> None:
+        """
+        Goes on; waits until it may.
         """
     def take_converted(self) -> list[int]:
         """

@@ -70,8 +70,10 @@ class _Tensor:
             raise BufferError(f"the batch is on {self.device}, not on DLPack device {dl_device}")
         versioned = max_version is not None and max_version[0] >= 1
         if isinstance(data, DeviceArray):
-            if stream != _DLPACK_NO_SYNC:
-                data.share_with(stream_handle(stream))
+            if stream == _DLPACK_NO_SYNC:
+                data.expect_other_readers()
+            else:
+                data.share_with(stream_handle(stream, per_thread=True))
             address, owner = data.address, data.owner
         else:
             if stream is not None:

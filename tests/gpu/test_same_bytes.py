@@ -102,10 +102,13 @@ def test_whatever_order_streams_run_in(
         check(videos[name], SAMPLERS["random with duplicates"], transform)
 
 
-def test_batches(videos: Library, driver: Gpu) -> None:
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_batches(videos: Library, driver: Gpu, seed: int) -> None:
     """Streaming, with batches shorter and longer than a keyframe interval, of all frames and of some."""
+    if driver.emulator is not None:
+        driver.emulator.set(seed=seed)
     for name, size, sampler in itertools.product(
-        ("h264", "vp9", "edit_list", "av1"), (1, 5, 64), (None, ft.Every(7))
+        ("h264", "h264_one_gop", "vp9", "edit_list", "av1"), (1, 5, 64), (None, ft.Every(7))
     ):
         with (
             ft.open(videos[name], device="cuda", transform=SMALL) as gpu,

@@ -77,6 +77,23 @@ assert driver.emulator.violations() == []
     assert "decoded on the CPU" not in second
 
 
+def test_damage_in_a_stream_of_batches(videos: Library) -> None:
+    """What is not handed on yet when the driver reports it is decoded on the CPU."""
+    code = """
+import sys, numpy as np, frametap as ft
+from gpu.driver import Gpu
+driver, small = Gpu(), ft.Transform(size=48)
+expected = ft.sample(sys.argv[1], ft.Every(1), small, device="cpu").numpy()
+with ft.open(sys.argv[1], device="cuda", transform=small) as video:
+    batches = list(video.batches(4))
+for batch in batches:
+    np.testing.assert_array_equal(driver.host(batch), expected[batch.indices])
+print(*(batch.report.why for batch in batches))
+"""
+    said = run(code, [videos["h264_one_gop"]], switches="damaged_picture=40,damaged_status=8")
+    assert "decoded on the CPU" in said
+
+
 def run(code: str, paths: list[Path], **settings: object) -> str:
     """Run code in a process of its own on an emulator set so, and return what it prints."""
     done = subprocess.run(
@@ -84,9 +101,27 @@ def run(code: str, paths: list[Path], **settings: object) -> str:
         env={**environment(profile="strict", **settings), "PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_one_engine_serves_nested_readers(videos: Library) -> None:
+    """While a stream of batches waits for its consumer, the consumer may decode something else."""
+    code = """
+import sys, frametap as ft
+small = ft.Transform(size=32)
+with ft.open(sys.argv[1], device="cuda", transform=small) as video:
+    for batch in video.batches(2):
+        inner = ft.open(sys.argv[2], device="cuda", transform=small)
+        assert batch.report.engine == inner.sample(ft.Uniform(3)).report.engine == "nvdec"
+        unfinished = inner.batches(1)
+        next(unfinished)
+print("done")
+"""
+    paths = [videos["h264_one_gop"], videos["hevc"]]
+    assert run(code, paths, devices="tiny", seed=3) == "done\n"
 
 
 @pytest.mark.parametrize("profile", ["t4", "a10", "l4", "h100", "b200", "tiny"])

@@ -96,6 +96,8 @@ def test_no_stream() -> None:
         stream_handle("default")
     with pytest.raises(ValueError, match="stream must be"):
         stream_handle(-1)
+    with pytest.raises(ValueError, match="per-thread"):
+        stream_handle(2)
 
 
 class Tensor:

@@ -186,6 +186,10 @@ class Destination:
     def _wish(self, transform: Transform, picture: PictureFormat) -> ConvertParams:
         return transform.resolve(picture, rng=self._rng, num_frames=len(self.frames))
 
+    def is_open(self, frame: int) -> bool:
+        """Whether a frame's slot may still be written: always, until the batch is handed on."""
+        return frame in self._slot
+
     def done(self, frame: int) -> None:
         """Note that the slot of a frame is filled."""
         self._filled[self._slot[frame]] = True
@@ -251,6 +255,10 @@ class Slots(Protocol):
 
     def slot(self, frame: int, picture: PictureFormat) -> tuple[Any, int]:
         """Return the converter of such pictures and the address that the frame goes to."""
+        ...
+
+    def is_open(self, frame: int) -> bool:
+        """Whether a frame's slot may still be written."""
         ...
 
     def done(self, frame: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from frametap._core import CudaConverter, CudaDevice, CudaStream, CudaTables, view_dlpack
-from frametap.engines.device_array import DeviceArray
+from frametap.engines.device_array import DeviceArray, stream_handle
 from frametap.geometry import ConvertParams
 from frametap.output import STORAGE, check_fit
 
@@ -25,11 +25,12 @@ class CudaTarget:
 
     Args:
         cuda: the GPU.
-        stream: handle of the caller's stream: batches are complete, and freed, in its order.
+        stream: the caller's stream, in any form that `stream_handle` takes: batches are complete, and freed, in its order.
     """
 
-    def __init__(self, cuda: CudaDevice, stream: int) -> None:
-        self.cuda, self.stream = cuda, stream
+    def __init__(self, cuda: CudaDevice, stream: Any) -> None:
+        self.cuda, self.stream = cuda, stream_handle(stream)
+        self._stream_object = stream
         self.device = f"cuda:{cuda.ordinal}"
         self._own = CudaStream(cuda)
 
@@ -50,17 +51,24 @@ class CudaTarget:
             self.cuda.order(self.stream, self.own_stream)  # the caller may still be using it
             return array
         array = DeviceArray.empty(
-            self.cuda, shape, np.dtype(STORAGE[dtype]), self.stream, self.own_stream
+            self.cuda,
+            shape,
+            np.dtype(STORAGE[dtype]),
+            self.stream,
+            self.own_stream,
+            self._stream_object,
         )
         self.cuda.order(self.own_stream, self.stream)
         return array
 
     def _adopt(self, out: Any, shape: tuple[int, ...], dtype: str) -> DeviceArray:
+        mine = (DLPACK_CUDA, self.cuda.ordinal)
+        if not hasattr(out, "__dlpack__"):
+            raise ValueError(f"out must be a CUDA tensor with DLPack, got {type(out).__name__}")
+        device = tuple(int(number) for number in out.__dlpack_device__())
+        if device != mine:
+            raise ValueError(f"out is on DLPack device {device}, the batch on {self.device} {mine}")
         view = _view(out, self.stream)
-        if view.device != (DLPACK_CUDA, self.cuda.ordinal):
-            raise ValueError(
-                f"out is on DLPack device {view.device}, the batch on {self.device} ({DLPACK_CUDA}, {self.cuda.ordinal})"
-            )
         if view.read_only:
             raise ValueError("out is read-only")
         check_fit(tuple(view.shape), view.dtype, view.contiguous, shape, dtype)
@@ -90,13 +98,12 @@ def forget_converters() -> None:
 
 def _view(out: Any, stream: int) -> Any:
     """Return what DLPack says of a caller's tensor."""
-    if not hasattr(out, "__dlpack__"):
-        raise ValueError(f"out must be a CUDA tensor with DLPack, got {type(out).__name__}")
     # The producer makes our stream (1: the legacy default one) wait for what it is still writing there.
     try:
-        capsule = out.__dlpack__(stream=stream or 1, max_version=(1, 1))
-    except TypeError:
-        capsule = out.__dlpack__(stream=stream or 1)
-    except (BufferError, RuntimeError) as error:
+        try:
+            capsule = out.__dlpack__(stream=stream or 1, max_version=(1, 1))
+        except TypeError:  # a producer from before DLPack 1.0
+            capsule = out.__dlpack__(stream=stream or 1)
+    except (BufferError, RuntimeError, AssertionError) as error:
         raise ValueError(f"out cannot be used by DLPack: {error}") from error
     return view_dlpack(capsule)

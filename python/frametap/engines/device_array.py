@@ -16,6 +16,7 @@ if (
 
 LEGACY_STREAM = 0
 """The legacy default stream; as a stream handle CUDA, DLPack and the CUDA array interface also write it 1."""
+_PER_THREAD_STREAM = 2
 
 
 class DeviceArray:
@@ -49,6 +50,7 @@ class DeviceArray:
         dtype: np.dtype[Any],
         stream: int,
         allocate_on: int | None = None,
+        keep: object = None,
     ) -> DeviceArray:
         """Allocate from the driver's stream-ordered pool, on the array's stream or another one that it is made to wait for.
 
@@ -58,7 +60,7 @@ class DeviceArray:
         memory = _core.DeviceMemory(
             device, _nbytes(shape, dtype), stream if allocate_on is None else allocate_on
         )
-        memory.free_on(stream)
+        memory.free_on(stream, keep)  # whose stream it is must live as long
         return cls(device, memory.address, shape, dtype, stream, memory)
 
     @property
@@ -124,13 +126,18 @@ def _nbytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
 
 
-def stream_handle(stream: Any) -> int:
+def stream_handle(stream: Any, *, per_thread: bool = False) -> int:
     """Return the handle of a CUDA stream: an int, None (the legacy default stream), or an object that has one.
 
     Objects: anything with `__cuda_stream__()` (cuda.core, nvmath), `.cuda_stream` (torch) or `.ptr` (cupy).
 
+    Args:
+        stream: the stream.
+        per_thread: accept 2, the per-thread default stream, which is another stream in each thread.
+
     Raises:
         TypeError: none of these.
+        ValueError: a number that is no stream, or the per-thread one where other threads would have to name it.
     """
     if stream is None:
         return LEGACY_STREAM
@@ -149,4 +156,9 @@ def stream_handle(stream: Any) -> int:
         )
     if handle < 0:
         raise ValueError(f"stream must be a CUDA stream handle, got {handle}")
+    if handle == _PER_THREAD_STREAM and not per_thread:
+        raise ValueError(
+            "stream is the per-thread default stream, which decoding threads cannot name; pass a stream that was created, "
+            "or none for the legacy default stream"
+        )
     return LEGACY_STREAM if handle == 1 else handle

@@ -18,7 +18,7 @@ from frametap.engines.cuda_target import CudaTarget
 from frametap.engines.hybrid import HybridEngine, UploadingDecoder
 from frametap.engines.run_decoder import RunDecoder
 from frametap.engines.window import Window
-from frametap.errors import DecodeError, UnsupportedError
+from frametap.errors import DecodeError, DeviceError, UnsupportedError
 from frametap.geometry import PictureFormat
 from frametap.index import FrameIndex
 from frametap.info import matrix_name
@@ -74,6 +74,8 @@ def refusal(cuda: CudaDevice, index: FrameIndex, picture: PictureFormat) -> str:
         return f"{cuda.name} does not decode {what}"
     (least_width, least_height), (most_width, most_height) = caps["min_size"], caps["max_size"]
     width, height = picture.width, picture.height
+    if (width // 16) * (height // 16) > caps["max_macroblocks"]:
+        return f"{cuda.name} does not decode {what} of {width}x{height} pixels"
     if not (least_width <= width + 15 and least_height <= height + 15):
         return f"{cuda.name} decodes {what} only from {least_width}x{least_height}, this is {width}x{height}"
     if not (width <= most_width and height <= most_height):
@@ -110,6 +112,16 @@ class NvdecDecoder(UploadingDecoder):
         self._session: NvdecSession | None = None
         self._stamped: FrameIndex | None = None
 
+    def pause(self) -> None:
+        """Let others use the engine while the consumer has the floor; it may be the consumer itself who needs it."""
+        if self._session is not None:
+            self._session.pause()
+
+    def resume(self) -> None:
+        """Go on; waits until an engine is free."""
+        if self._session is not None:
+            self._session.resume()
+
     def close(self) -> None:
         """Free the session too."""
         super().close()
@@ -128,19 +140,24 @@ class NvdecDecoder(UploadingDecoder):
         if self._stamped is not index:
             self._stamps, self._stamped = _timestamps(index), index
             self._packet_of = np.argsort(self._stamps)
+        self.refusal = ""
         started, bytes_read = time.perf_counter(), self.bytes_read
         decoded, mapped = self._session.decoded, self._session.mapped
         try:
-            yield from self._feed(run, index, slots, first)
+            for _ in self._feed(run, index, slots, first):
+                self._session.order_after(self._target.stream)  # what is done may be handed on now
+                yield
         except (UnsupportedError, DecodeError) as error:
             self._session.abandon()
             self.refusal = str(error) if isinstance(error, UnsupportedError) else ""
-        except BaseException:
+        except BaseException as error:
             self._session.abandon()
             self._session = None
+            if isinstance(error, DeviceError):
+                raise DeviceError(f"{self.source.name}: {error}") from error
             raise
-        if self._session.damaged:
-            self._left = set(run.frames.tolist())
+        if self._session.damaged:  # whatever is not handed on yet is doubtful
+            self._left = {frame for frame in run.frames.tolist() if slots.is_open(frame)}
         self._session.order_after(self._target.stream)
         with slots.lock:
             report.add(
@@ -179,13 +196,16 @@ class NvdecDecoder(UploadingDecoder):
                 want(frame)
 
         def collect() -> None:
+            if session.damaged:
+                raise DecodeError("NVDEC reports damage")
             for stamp in session.take_converted():
                 frame = int(index.frame_of_packet[self._packet_of[stamp]])
                 fed.discard(frame)
                 self._left.discard(frame)
                 slots.done(frame)
 
-        session.begin(on_format)
+        # Pictures that lead an open keyframe lack what they refer to: that is no damage, unless they are wanted.
+        session.begin(on_format, judge_all=not index.has_leading_pictures)
         group: list[tuple[VideoPacket, int]] = []
         size = 0
         for number, packet in self.packets(run, index):
@@ -337,9 +357,13 @@ class NvdecEngine(HybridEngine):
         window = Window(iter(batches))
         decoder = self._borrow(1)
         try:
+            assert isinstance(decoder, NvdecDecoder)
             for run in plan.runs:
                 for _ in self._convert_run(decoder, run, plan.index, window, window.report):
-                    yield from window.complete()
+                    for batch in window.complete():
+                        decoder.pause()
+                        yield batch
+                        decoder.resume()
             yield from window.complete()
         except BaseException:
             decoder.close()

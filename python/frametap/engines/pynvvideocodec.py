@@ -87,8 +87,9 @@ class PynvSession:
         self.decoded = self.mapped = 0
         self._converted: list[int] = []
 
-    def begin(self, on_format: Callable[[Any], None]) -> None:
+    def begin(self, on_format: Callable[[Any], None], judge_all: bool) -> None:
         """Start a run."""
+        del judge_all
         if self._decoder is None:
             self._decoder = self._call(
                 self._nvc.CreateDecoder,
@@ -113,6 +114,12 @@ class PynvSession:
         for packet, timestamp in packets:
             self._decode(self._elementary.packet(bytes(packet), self._first), timestamp)
             self._first = False
+
+    def pause(self) -> None:
+        """Nothing to do: PyNvVideoCodec does not limit how many decode at once."""
+
+    def resume(self) -> None:
+        """Nothing to do."""
 
     def finish(self) -> None:
         """Drain."""

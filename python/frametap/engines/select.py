@@ -24,7 +24,7 @@ _ENGINES = ("cpu", "nvdec", "pynvvideocodec", "hybrid")
 def check_device(device: str, engine: str | None) -> str:
     """Return the device that will be used, "cpu" or "cuda:N", and refuse what this machine or build cannot do.
 
-    "auto" is the first GPU where CUDA and NVDEC work, else the CPU; in a worker of a data loader it is always the CPU, for a
+    "auto" is GPU 0 where CUDA and NVDEC work, else the CPU; in a worker of a data loader it is always the CPU, for a
     CUDA context in each would cost memory and their tensors could not be handed over.
 
     Raises:
@@ -49,7 +49,7 @@ def check_device(device: str, engine: str | None) -> str:
             f'engine="cpu" fills host memory; for device="{name}" use engine="hybrid", which decodes on the CPU'
         )
     ordinal = int(name.partition(":")[2] or 0)
-    problem = cuda_problem(ordinal)
+    problem = cuda_problem(ordinal, needs_nvdec=engine != "hybrid")
     if problem:
         raise DeviceError(
             f'device="{name}": {problem}; use device="cpu" (or "auto"); `frametap doctor` shows what this machine has'
@@ -57,12 +57,14 @@ def check_device(device: str, engine: str | None) -> str:
     return f"cuda:{ordinal}"
 
 
-def cuda_problem(ordinal: int = 0) -> str:
+def cuda_problem(ordinal: int = 0, *, needs_nvdec: bool = True) -> str:
     """Return what keeps CUDA device number `ordinal` from being used, in words; empty when nothing does."""
     if not hasattr(_core, "CudaDevice"):
         return "this frametap was built without CUDA (no nvcc was found when it was built)"
     try:
-        _core.CudaDevice.get(ordinal).caps("h264", 1, 8)
+        device = _core.CudaDevice.get(ordinal)
+        if needs_nvdec:
+            device.caps("h264", 1, 8)
     except DeviceError as error:
         return str(error)
     return ""
@@ -84,12 +86,11 @@ def create_engine(
     if chosen == "cpu":
         return CpuEngine(source, count, why, container)
     from frametap.engines.cuda_target import CudaTarget
-    from frametap.engines.device_array import stream_handle
     from frametap.engines.hybrid import HybridEngine
     from frametap.engines.nvdec import NvdecEngine
 
     _free_at_exit()
-    target = CudaTarget(_core.CudaDevice.get(int(chosen.partition(":")[2])), stream_handle(stream))
+    target = CudaTarget(_core.CudaDevice.get(int(chosen.partition(":")[2])), stream)
     kind: type[HybridEngine] = HybridEngine if engine == "hybrid" else NvdecEngine
     if engine == "pynvvideocodec":
         from frametap.engines.pynvvideocodec import PynvEngine

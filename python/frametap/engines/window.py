@@ -45,6 +45,10 @@ class Window:
             self._admit()
         return self._waiting[frame]
 
+    def is_open(self, frame: int) -> bool:
+        """Whether a frame's slot may still be written: not once it is done, for its batch may be handed on."""
+        return frame > self._last or frame in self._waiting
+
     def slot(self, frame: int, picture: PictureFormat) -> tuple[Any, int]:
         """Return the converter of such pictures and the address that the frame goes to."""
         return self._of(frame).slot(frame, picture)
