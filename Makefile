@@ -34,7 +34,11 @@ test-cuda: $(VENV)/.dev emulator ## run the tests of device="cuda" on the emulat
 	LD_LIBRARY_PATH="$(CURDIR)/$(EMULATOR)/lib" FRAMETAP_EMULATED=1 $(BIN)/pytest tests/gpu $(ARGS)
 
 gpu-test: $(VENV)/.dev ## run the tests of device="cuda" on this machine's GPU (no GPU is a failure)
+	@echo "Tests only; tests/gpu/run.sh also probes, measures and sanitizes, and works without a network"
 	FRAMETAP_REQUIRE_CUDA=1 $(BIN)/pytest tests/gpu $(ARGS)
+
+gpu-bench: $(VENV)/.dev ## frames/s of device="cuda" next to NVDEC alone and other libraries on this machine's GPU (VIDEO=...)
+	FRAMETAP_REQUIRE_CUDA=1 $(BIN)/python benchmarks/bench_gpu.py $(if $(VIDEO),"$(VIDEO)") $(ARGS)
 
 test-integrations: $(VENV)/.dev $(EXTRA)/.ready ## run the tests against torch, decord, transformers, ... (ARGS as in test)
 	$(EXTRA)/bin/python -m pytest tests/integrations benchmarks/bench_loader.py $(ARGS)

@@ -171,6 +171,8 @@ def main() -> None:
         gpu = Driver().name
     except Exception as error:
         sys.exit(f"no usable GPU with NVDEC here: {error}")
+    if os.environ.get("FRAMETAP_REQUIRE_CUDA") == "1" and emulated():
+        sys.exit("FRAMETAP_REQUIRE_CUDA=1, but this is the emulated driver")
     with tempfile.TemporaryDirectory() as folder:
         streams = options.streams or Path(folder) / "streams"
         if not streams.exists():
@@ -186,8 +188,6 @@ def main() -> None:
         options.json.write_text(
             json.dumps({"gpu": gpu, "emulated": emulated(), "answers": found}, indent=1)
         )
-    if os.environ.get("FRAMETAP_REQUIRE_CUDA") == "1" and emulated():
-        sys.exit("FRAMETAP_REQUIRE_CUDA=1, but this is the emulated driver")
 
 
 if __name__ == "__main__":

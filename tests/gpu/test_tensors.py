@@ -159,3 +159,140 @@ def test_second_gpu(videos: Library, driver: Gpu) -> None:
     assert (batch.device, batch.__dlpack_device__()) == ("cuda:1", (CUDA, 1))
     expected = ft.sample(videos["h264"], ft.Uniform(3), SMALL, device="cpu")
     np.testing.assert_array_equal(driver.host(batch), expected.numpy())
+
+
+# --- the libraries themselves: their CUDA halves need a real driver ---------------------------------------------------
+
+
+@pytest.fixture
+def torch() -> Any:
+    module = pytest.importorskip("torch", reason="torch is not installed")
+    if not module.cuda.is_available():
+        pytest.skip("this torch has no CUDA")
+    return module
+
+
+@pytest.fixture
+def cupy() -> Any:
+    return pytest.importorskip("cupy", reason="cupy is not installed")
+
+
+def on_cpu(videos: Library, transform: ft.Transform = SMALL) -> np.ndarray[Any, Any]:
+    return np.asarray(ft.sample(videos["h264"], ft.Uniform(4), transform, device="cpu")._data)
+
+
+def on_gpu(videos: Library, transform: ft.Transform = SMALL, **options: Any) -> ft.FrameBatch:
+    return ft.sample(videos["h264"], ft.Uniform(4), transform, device="cuda", **options)
+
+
+@pytest.mark.gpu
+def test_torch_shares_the_memory(videos: Library, torch: Any) -> None:
+    batch = on_gpu(videos)
+    tensor = batch.torch()
+    assert (tensor.device.type, tensor.device.index) == ("cuda", 0)
+    assert tensor.data_ptr() == batch._data.address
+    del batch  # the tensor keeps the memory
+    torch.cuda.empty_cache()
+    np.testing.assert_array_equal(tensor.cpu().numpy(), on_cpu(videos))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_torch_dtypes(videos: Library, torch: Any, dtype: str) -> None:
+    transform = ft.Transform(size=(24, 32), dtype=dtype)  # type: ignore[arg-type]
+    tensor = on_gpu(videos, transform).torch()
+    assert tensor.dtype == getattr(torch, dtype)
+    bits = tensor.view(torch.int16 if dtype != "float32" else torch.int32).cpu().numpy()
+    expected = on_cpu(videos, transform)
+    np.testing.assert_array_equal(bits, expected.view(bits.dtype))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("take", ["cupy", "from_dlpack", "asarray"])
+def test_cupy_shares_the_memory(videos: Library, cupy: Any, take: str) -> None:
+    batch = on_gpu(videos)
+    array = batch.cupy() if take == "cupy" else getattr(cupy, take)(batch)
+    assert array.data.ptr == batch._data.address
+    np.testing.assert_array_equal(array.get(), on_cpu(videos))
+
+
+@pytest.mark.gpu
+def test_out_is_a_torch_tensor(videos: Library, torch: Any) -> None:
+    out = torch.full((4, 3, 24, 32), 7, dtype=torch.uint8, device="cuda")
+    batch = on_gpu(videos, out=out)
+    assert batch._data.address == out.data_ptr()
+    np.testing.assert_array_equal(out.cpu().numpy(), on_cpu(videos))
+    wider = torch.empty(4, 3, 24, 64, dtype=torch.uint8, device="cuda")
+    with pytest.raises(ValueError, match="contiguous"):
+        on_gpu(videos, out=wider[..., ::2])
+    with pytest.raises(ValueError, match="the batch needs"):
+        on_gpu(videos, out=out.float())
+    with pytest.raises(ValueError, match="device"):
+        on_gpu(videos, out=out.cpu())
+
+
+@pytest.mark.gpu
+def test_out_is_a_cupy_array(videos: Library, cupy: Any) -> None:
+    out = cupy.zeros((4, 3, 24, 32), cupy.uint8)
+    batch = on_gpu(videos, out=out)
+    assert batch._data.address == out.data.ptr
+    np.testing.assert_array_equal(out.get(), on_cpu(videos))
+
+
+def busy(torch: Any) -> None:
+    """Give the current stream work for some milliseconds."""
+    matrix = torch.ones(4096, 4096, device="cuda")
+    for _ in range(8):
+        matrix = matrix @ matrix * 1e-4
+
+
+@pytest.mark.gpu
+def test_torch_streams(videos: Library, torch: Any) -> None:
+    """What is read on the caller's stream is complete, without the host waiting, however long that stream was busy."""
+    stream = torch.cuda.Stream()
+    for _ in range(10):
+        with torch.cuda.stream(stream):
+            busy(torch)
+            copy = on_gpu(videos, stream=stream).torch().clone()
+        stream.synchronize()
+        np.testing.assert_array_equal(copy.cpu().numpy(), on_cpu(videos))
+
+
+@pytest.mark.gpu
+def test_out_that_its_stream_still_writes(videos: Library, torch: Any) -> None:
+    """`out` is filled by work that is queued on the stream: the batch comes after that, not before."""
+    stream = torch.cuda.Stream()
+    out = torch.empty(4, 3, 24, 32, dtype=torch.uint8, device="cuda")
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        busy(torch)
+        out.fill_(7)
+        on_gpu(videos, stream=stream, out=out)
+    stream.synchronize()
+    np.testing.assert_array_equal(out.cpu().numpy(), on_cpu(videos))
+
+
+@pytest.mark.gpu
+def test_cupy_streams(videos: Library, cupy: Any) -> None:
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        array = cupy.from_dlpack(on_gpu(videos, stream=stream)).copy()
+    stream.synchronize()
+    np.testing.assert_array_equal(array.get(), on_cpu(videos))
+
+
+@pytest.mark.gpu
+def test_a_batch_may_go_while_another_stream_reads_it(videos: Library, torch: Any) -> None:
+    """DLPack to a busy stream, then nothing holds the batch any more, and the next batch must not get its memory early."""
+    stream = torch.cuda.Stream()
+    for _ in range(10):
+        with torch.cuda.stream(stream):
+            batch = on_gpu(videos)
+            tensor = torch.from_dlpack(batch)
+            busy(torch)
+            copy = tensor.clone()
+        del batch, tensor
+        others = [on_gpu(videos, ft.Transform(size=(24, 32), color="bgr")) for _ in range(4)]
+        stream.synchronize()
+        np.testing.assert_array_equal(copy.cpu().numpy(), on_cpu(videos))
+        del others
