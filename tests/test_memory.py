@@ -89,7 +89,9 @@ print(max(sizes[-10:]))
 def test_many_does_not_grow_with_sources(clips: ClipLibrary) -> None:
     """40 sources of 48 frames of 160x120 would be 110 MB."""
     early, late = measure(MANY, clips["h264"])
-    assert late - early <= 8 << 20
+    assert (
+        late - early <= 20 << 20
+    )  # allocators of threads differ by some; 30 kept batches would be 80 MB
 
 
 OPEN_CLOSE = """
