@@ -36,6 +36,24 @@ nvcuvid::Codec codec_named(const std::string& name) {
   return found->second;
 }
 
+/// Deletes without the GIL: a destructor may wait for the GPU, and the GPU for a host function that needs the GIL.
+struct DeleteWithoutGil {
+  template <class T>
+  void operator()(T* object) const {
+    if (PyGILState_Check() != 0) {
+      const py::gil_scoped_release released;
+      delete object;
+    } else {
+      delete object;
+    }
+  }
+};
+
+template <class T, class... Arguments>
+std::shared_ptr<T> make_shared_without_gil(Arguments&&... arguments) {
+  return std::shared_ptr<T>(new T(std::forward<Arguments>(arguments)...), DeleteWithoutGil{});
+}
+
 CUstream as_stream(uintptr_t handle) { return reinterpret_cast<CUstream>(handle); }
 
 /// A Python function that C++ may call and let go without the GIL.
@@ -84,12 +102,14 @@ struct StreamSession {
       : stream(codec, extradata), session(std::move(device), codec_named(codec)) {}
 };
 
-std::unique_ptr<StreamSession> make_session(std::shared_ptr<Device> device, const std::string& codec,
-                                            const py::bytes& extradata) {
+using StreamSessionPointer = std::unique_ptr<StreamSession, DeleteWithoutGil>;
+
+StreamSessionPointer make_session(std::shared_ptr<Device> device, const std::string& codec,
+                                  const py::bytes& extradata) {
   const std::string_view view = extradata;
   const Bytes bytes{reinterpret_cast<const uint8_t*>(view.data()), view.size()};
   const py::gil_scoped_release released;
-  return std::make_unique<StreamSession>(std::move(device), codec, bytes);
+  return StreamSessionPointer(new StreamSession(std::move(device), codec, bytes));
 }
 
 void begin(StreamSession& self, const py::typing::Callable<void(SurfaceFormat)>& on_format, bool judge_all) {
@@ -152,7 +172,7 @@ void register_device(py::module_& m) {
   py::class_<DeviceMemory, std::shared_ptr<DeviceMemory>>(m, "DeviceMemory",
                                                           "Memory of the driver's stream-ordered pool.")
       .def(py::init([](std::shared_ptr<Device> device, size_t bytes, uintptr_t stream) {
-             return std::make_shared<DeviceMemory>(std::move(device), bytes, as_stream(stream));
+             return make_shared_without_gil<DeviceMemory>(std::move(device), bytes, as_stream(stream));
            }),
            arg("device"), arg("bytes"), arg("stream"), Released())
       .def_property_readonly("address", &DeviceMemory::address, "Device address.")
@@ -210,7 +230,8 @@ void register_session(py::module_& m) {
       .def_readonly("matrix_coefficients", &SurfaceFormat::matrix_coefficients)
       .def_readonly("full_range", &SurfaceFormat::full_range);
   const auto session = [](StreamSession& self) -> NvdecSession& { return self.session; };
-  py::class_<StreamSession>(m, "NvdecSession", "Decodes runs of a stream with NVDEC and converts the wanted pictures.")
+  py::class_<StreamSession, StreamSessionPointer>(
+      m, "NvdecSession", "Decodes runs of a stream with NVDEC and converts the wanted pictures.")
       .def(py::init(&make_session), arg("device"), arg("codec"), arg("extradata"))
       .def("begin", &begin, arg("on_format"), arg("judge_all"),
            "Starts a run. on_format(SurfaceFormat) is called when a sequence begins; slots are asked for from then on.")
@@ -259,13 +280,14 @@ void register_nvdec(py::module_& m) {
   register_device(m);
   py::class_<CudaConverter, std::shared_ptr<CudaConverter>>(m, "CudaConverter", "What Converter is, on a GPU.")
       .def(py::init([](std::shared_ptr<Device> device, const CudaTables& tables) {
-             return std::make_shared<CudaConverter>(std::move(device), tables);
+             return make_shared_without_gil<CudaConverter>(std::move(device), tables);
            }),
            arg("device"), arg("tables"), Released());
   register_stream(m);
   register_convert_stream(m);
   register_session(m);
-  py::class_<PlaneUploader>(m, "PlaneUploader", "Converts pictures in host memory on a GPU.")
+  py::class_<PlaneUploader, std::unique_ptr<PlaneUploader, DeleteWithoutGil>>(
+      m, "PlaneUploader", "Converts pictures in host memory on a GPU.")
       .def(py::init<std::shared_ptr<Device>>(), arg("device"), Released())
       .def("convert", &upload_and_convert, arg("converter"), arg("planes"), arg("out"),
            "planes: (address, pitch, bytes of a row, rows) of each. out: device address of one slot.")
