@@ -31,7 +31,8 @@ test: $(VENV)/.dev emulator ## run the tests (ARGS="-k plan" to choose)
 	$(BIN)/pytest --ignore=tests/gpu $(ARGS)
 
 test-cuda: $(VENV)/.dev emulator ## run the tests of device="cuda" on the emulated driver (ARGS as in test)
-	LD_LIBRARY_PATH="$(CURDIR)/$(EMULATOR)/lib" FRAMETAP_EMULATED=1 $(BIN)/pytest tests/gpu $(ARGS)
+	LD_LIBRARY_PATH="$(CURDIR)/$(EMULATOR)/lib" FRAMETAP_EMULATED=1 FRAMETAP_EMU_DEVICES=h100,h100 \
+	  $(BIN)/pytest tests/gpu $(ARGS)
 
 gpu-test: $(VENV)/.dev ## run the tests of device="cuda" on this machine's GPU (no GPU is a failure)
 	@echo "Tests only; tests/gpu/run.sh also probes, measures and sanitizes, and works without a network"

@@ -164,7 +164,9 @@ def test_corpus(check: Check, corpus: Path, name: str) -> None:
         with pytest.raises(type(error)):
             ft.sample(path, ft.Uniform(2), SMALL, device="cuda")
         return
-    check(path, ft.Uniform(6), SMALL)
-    check(
-        path, ft.Indices([1, 0, 1]) if len(ft.FrameIndex.build(path)) > 1 else ft.Uniform(1), SMALL
-    )
+    index = ft.FrameIndex.build(path)
+    # The inverse transform of these standards is not exact to the bit: two correct decoders may differ a little.
+    tolerance = 4 if index.codec in ("mpeg1video", "mpeg2video", "mpeg4") else 0
+    last = len(index) - 1
+    check(path, ft.Uniform(6), SMALL, tolerance=tolerance)
+    check(path, ft.Indices([last, 0, last]), SMALL, tolerance=tolerance)
