@@ -65,17 +65,23 @@ def strict(driver: Gpu) -> Iterator[None]:
 
 
 @pytest.fixture
-def fresh_pool() -> Iterator[None]:
-    """Without decoders, tables or capabilities kept from before, so that every entry point is called."""
+def forget() -> Callable[[], None]:
+    """Let go of what is kept between readers: idle decoders, filter tables, capabilities, devices."""
     from frametap.engines.cuda_target import forget_converters
     from frametap.engines.nvdec import forget_caps
 
-    def forget() -> None:
+    def run() -> None:
         gc.collect()
         forget_converters()
         forget_caps()
         _core.CudaDevice.shutdown()
 
+    return run
+
+
+@pytest.fixture
+def fresh_pool(forget: Callable[[], None]) -> Iterator[None]:
+    """Without anything kept from before, so that every entry point is called."""
     forget()
     yield
     forget()
