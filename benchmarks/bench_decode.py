@@ -29,8 +29,9 @@ import av
 import numpy as np
 
 import frametap as ft
-from frametap._core import Converter
+from frametap._core import Converter, PacketParser
 from frametap.container import orientation_of, picture_format
+from frametap.info import chroma_location_name
 
 sys.path.insert(0, str(Path(__file__).parent))
 from versions import ENCODERS, copied, encoded
@@ -123,8 +124,9 @@ class Reference:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             stream.thread_type = "FRAME"
+            location = chroma_location(stream.codec_context)
             for picture in container.decode(stream):
-                self.frames.append(convert(picture, transform))
+                self.frames.append(convert(picture, transform, location))
 
     def wrong(self, library: str, wanted: list[int], got: np.ndarray) -> int:
         """How many of the frames got are not the wanted ones."""
@@ -144,9 +146,18 @@ class Reference:
         return distance(number) <= min(distance(other) for other in near) + 0.02
 
 
-def convert(picture: av.VideoFrame, transform: ft.Transform) -> np.ndarray:
+def chroma_location(codec: av.VideoCodecContext) -> str:
+    """Where the stream's headers say that its chroma samples lie."""
+    try:
+        signalled = PacketParser(codec.name, bytes(codec.extradata or b"")).chroma_sample_loc_type
+    except ValueError:  # a codec whose headers are not read
+        signalled = -1
+    return chroma_location_name(signalled, codec.name)
+
+
+def convert(picture: av.VideoFrame, transform: ft.Transform, location: str) -> np.ndarray:
     """One decoded picture through the converter, without the rest of the library."""
-    params = transform.resolve(picture_format(picture, orientation_of(picture), "left"))
+    params = transform.resolve(picture_format(picture, orientation_of(picture), location))
     out = np.empty(params.out_shape, np.uint8)
     planes = [(plane.buffer_ptr, plane.line_size) for plane in picture.planes]
     Converter(**asdict(params)).convert(planes, out.ctypes.data)
