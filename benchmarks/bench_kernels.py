@@ -31,7 +31,7 @@ from reference import Conversion, convert, simple
 
 try:
     import torch
-    import torchvision
+    from torchvision.transforms.v2 import functional
 except ImportError:
     torch = None  # type: ignore[assignment]
 
@@ -173,7 +173,7 @@ def data_loader(side: int, goal: float) -> tuple[str, Peer]:
         rgb = torch.from_numpy(to_rgb(picture).to_ndarray()).permute(
             2, 0, 1
         )  # strided as NHWC, its fast way
-        small = torchvision.transforms.v2.functional.resize(
+        small = functional.resize(
             rgb, [side, side], interpolation=3, antialias=True
         )
         return (
