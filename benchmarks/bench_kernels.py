@@ -173,9 +173,7 @@ def data_loader(side: int, goal: float) -> tuple[str, Peer]:
         rgb = torch.from_numpy(to_rgb(picture).to_ndarray()).permute(
             2, 0, 1
         )  # strided as NHWC, its fast way
-        small = functional.resize(
-            rgb, [side, side], interpolation=3, antialias=True
-        )
+        small = functional.resize(rgb, [side, side], interpolation=3, antialias=True)
         return (
             small * torch.from_numpy(scale)[:, None, None] + torch.from_numpy(bias)[:, None, None]
         ).half()
