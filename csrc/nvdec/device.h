@@ -36,7 +36,7 @@ class Device : public std::enable_shared_from_this<Device> {
   CUstream upload_stream() const { return upload_stream_; }
   DecoderPool& decoders() { return *decoders_; }
 
-  /// What NVDEC of this GPU can decode; asked once per combination. Throws DeviceError without libnvcuvid.
+  /// What NVDEC of this GPU can decode. Throws DeviceError without libnvcuvid.
   nvcuvid::DecodeCaps caps(nvcuvid::Codec codec, nvcuvid::ChromaFormat chroma, int bit_depth) const;
 
   /// What `later` is given from now on begins after all that `earlier` was given so far.
