@@ -175,6 +175,7 @@ class Contestant:
     runs: list[dict[str, float]] = field(default_factory=list)
     frames: np.ndarray = field(default_factory=lambda: np.zeros(0))
     wrong: int | None = None
+    failed: list[str] = field(default_factory=list)
 
     @property
     def is_peer(self) -> bool:
@@ -192,7 +193,9 @@ class Contestant:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{self.version or self.library} failed: {done.stderr[-500:]}")
-        self.runs.append(json.loads(done.stdout.splitlines()[-1]))
+        numbers = json.loads(done.stdout.splitlines()[-1])
+        self.failed = numbers.pop("failed")
+        self.runs.append(numbers)
         self.frames = np.load(folder / "out.npz")["frames"]
 
 
@@ -213,17 +216,36 @@ def contestants_for(job: Job, peers: list[str], threads: int) -> list[Contestant
 def run_job(job: Job, path: Path, peers: list[str], repeat: int, threads: int) -> list[Contestant]:
     """Measure one job with every library, taking turns; return those that can do it."""
     contestants = contestants_for(job, peers, threads)
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(repeat):
-            for contestant in list(contestants):
-                try:
-                    contestant.measure(job, path, Path(folder))
-                except RuntimeError as error:
-                    if contestant.library == "frametap":
-                        raise
-                    print(f"{job.name}: {error}".splitlines()[-1], file=sys.stderr)
-                    contestants.remove(contestant)
+    if "paths" in job.options:
+        leave_out_failing(job, path, contestants)
+    for _ in range(repeat):
+        measure_all(job, path, contestants)
     return contestants
+
+
+def measure_all(job: Job, path: Path, contestants: list[Contestant]) -> None:
+    """Let each contestant do a job once; those that cannot do it leave the list."""
+    with tempfile.TemporaryDirectory() as folder:
+        for contestant in list(contestants):
+            try:
+                contestant.measure(job, path, Path(folder))
+            except RuntimeError as error:
+                if contestant.library == "frametap":
+                    raise
+                print(f"{job.name}: {error}".splitlines()[-1], file=sys.stderr)
+                contestants.remove(contestant)
+
+
+def leave_out_failing(job: Job, path: Path, contestants: list[Contestant]) -> None:
+    """Take clips that some contestant raises an error for out of the job: a library that gives up early is not fast."""
+    measure_all(job, path, contestants)
+    failing = {clip: one for one in contestants for clip in one.failed}
+    for clip, one in failing.items():
+        print(f"left out: {Path(clip).name}, which {one.version} cannot decode", file=sys.stderr)
+    job.options["paths"] = [clip for clip in job.options["paths"] if clip not in failing]
+    job.name = f"{len(job.options['paths'])} clips, {PER_CLIP} frames each"
+    for one in contestants:
+        one.runs.clear()
 
 
 def check(job: Job, contestants: list[Contestant], reference: Reference) -> None:

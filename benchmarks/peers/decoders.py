@@ -175,8 +175,9 @@ def in_threads(clip: Callable[[str], np.ndarray], job: Job) -> Frames:
     def attempt(path: str) -> np.ndarray:
         try:
             return clip(path)
-        except Exception as error:  # one bad clip, to be counted as wrong, must not end the job
+        except Exception as error:  # one clip it cannot take must not end the job
             print(f"{path}: {error}", file=sys.stderr)
+            job.setdefault("failed", []).append(path)
             return np.zeros((job["per_clip"], 3, *job["size"]), np.uint8)
 
     with ThreadPoolExecutor(2) as pool:
@@ -226,7 +227,8 @@ def main() -> None:
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     frames = np.concatenate(kept) if kept and len({k.shape[1:] for k in kept}) == 1 else np.zeros(0)
     np.savez(out_path, frames=frames)
-    print(json.dumps({"wall": wall, "cpu": cpu, "rss": peak_mebibytes()}))
+    numbers = {"wall": wall, "cpu": cpu, "rss": peak_mebibytes()}
+    print(json.dumps({**numbers, "failed": job.get("failed", [])}))
 
 
 def peak_mebibytes() -> float:
