@@ -34,7 +34,8 @@ from frametap.geometry import ConvertParams
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_decode import Job, Reference, packets_of
+from bench_decode import Job, packets_of
+from reference_frames import Reference
 
 from clips import Clip, encode
 from gpu.raw_nvdec import Driver

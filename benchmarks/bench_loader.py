@@ -132,7 +132,7 @@ def count_wrong(
     rows: list[dict[str, Any]], clips: list[tuple[str, list[int]]], kept: list[np.ndarray]
 ) -> None:
     """Note in each row how many of the frames kept of it are not the wanted ones."""
-    from bench_decode import Reference
+    from reference_frames import Reference
 
     for row in rows:
         row["wrong"] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 import time
@@ -14,8 +15,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import frametap as ft
-from clips import ClipLibrary
+from clips import Clip, ClipLibrary, encode
 from frametap import doctor
+from frametap.engines.cpu import CpuEngine
 
 SAMPLER = ft.Uniform(3)
 SMALL = ft.Transform(size=(24, 32))
@@ -49,6 +51,33 @@ def test_one_result_per_source_in_order(paths: list[Path], workers: int, prefetc
         assert stream.position == position
         assert_array_equal(batch.numpy(), expected[position])
     assert position == len(paths) - 1
+
+
+@pytest.mark.parametrize("threads", [None, 1])
+def test_idle_workers_help_with_the_last_videos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int | None
+) -> None:
+    """Runs of one video are decoded side by side once there are more workers than videos, and only by default."""
+    path = tmp_path / "runs.mp4"
+    encode(path, Clip("libx264", encoded=60, options={"g": "10", "bf": "2"}))
+    expected = ft.sample(path, ft.Uniform(6), SMALL).numpy()
+    at_once, most, decode_run = set[int](), 0, CpuEngine._decode_run
+    together = threading.Barrier(3)
+
+    def decode(*args: Any) -> None:
+        nonlocal most
+        at_once.add(threading.get_ident())
+        most = max(most, len(at_once))
+        if threads is None:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.wait(timeout=20)
+        decode_run(*args)
+        at_once.discard(threading.get_ident())
+
+    monkeypatch.setattr(CpuEngine, "_decode_run", decode)
+    (batch,) = ft.sample_many([path], ft.Uniform(6), SMALL, workers=3, threads=threads)
+    assert_array_equal(batch.numpy(), expected)
+    assert most == (3 if threads is None else 1)
 
 
 def test_unordered_yields_each_once(paths: list[Path]) -> None:

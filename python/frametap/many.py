@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -15,12 +16,37 @@ from frametap.engines.base import OnError, Report, check_on_error
 from frametap.engines.select import check_device, check_threads, default_threads
 from frametap.errors import FrametapError
 from frametap.output import STORAGE
-from frametap.reader import check_transform, sample
+from frametap.reader import VideoReader, check_transform
 from frametap.sampler import Sampler, Uniform
 from frametap.source import SourceLike
 from frametap.transform import Transform
 
 _ONE_VIDEO = (str, bytes, bytearray, memoryview, os.PathLike)
+
+
+class _Cores:
+    """Tells which of the workers' cores are idle for good: no video is left for them, so they may help with the last ones."""
+
+    def __init__(self, workers: int) -> None:
+        self.idle = threading.Semaphore(0)
+        self._workers, self._videos, self._all_known = workers, 0, False
+        self._lock = threading.Lock()
+
+    def add_video(self) -> None:
+        with self._lock:
+            self._videos += 1
+
+    def no_more_videos(self) -> None:
+        with self._lock:
+            if not self._all_known and self._videos < self._workers:
+                self.idle.release(self._workers - self._videos)
+            self._all_known = True
+
+    def finish_video(self) -> None:
+        with self._lock:
+            self._videos -= 1
+            if self._all_known and self._videos < self._workers:
+                self.idle.release()
 
 
 class BatchStream(Iterator[FrameBatch]):
@@ -37,12 +63,13 @@ class BatchStream(Iterator[FrameBatch]):
         workers: int,
         prefetch: int,
         ordered: bool,
-        on_error: OnError,
+        reader: dict[str, Any],
         request: dict[str, Any],
     ) -> None:
         self._sources = enumerate(sources)
-        self._ordered, self._on_error, self._request = ordered, on_error, request
+        self._ordered, self._reader, self._request = ordered, reader, request
         self._ahead = workers + prefetch
+        self._cores = _Cores(workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="frametap")
         self._pending: deque[tuple[int, Future[FrameBatch]]] = deque()
         self.position = -1
@@ -76,22 +103,29 @@ class BatchStream(Iterator[FrameBatch]):
         try:
             return future.result()
         except FrametapError as error:
-            if self._on_error == "raise":
+            if self._request["on_error"] == "raise":
                 raise
-            return _failed(error, self._request["transform"])
+            return _failed(error, self._reader["transform"])
 
     def _submit(self) -> None:
         while len(self._pending) < self._ahead:
             item = next(self._sources, None)
             if item is None:
+                self._cores.no_more_videos()
                 return
             number, source = item
-            self._pending.append(
-                (
-                    number,
-                    self._pool.submit(sample, source, on_error=self._on_error, **self._request),
-                )
-            )
+            self._cores.add_video()
+            self._pending.append((number, self._pool.submit(self._sample, source)))
+
+    def _sample(self, source: SourceLike) -> FrameBatch:
+        threads = self._reader["threads"]
+        try:
+            with VideoReader(source, **{**self._reader, "threads": threads or 1}) as video:
+                if threads is None:
+                    video.share_cores(self._cores.idle)
+                return video.sample(**self._request)
+        finally:
+            self._cores.finish_video()
 
     def _first_done(self) -> tuple[int, Future[FrameBatch]]:
         wait([future for _, future in self._pending], return_when=FIRST_COMPLETED)
@@ -127,7 +161,7 @@ def sample_many(
     ordered: bool = True,
     on_error: OnError = "raise",
     snap_seconds: float = 0.0,
-    threads: int = 1,
+    threads: int | None = None,
     engine: str | None = None,
 ) -> BatchStream:
     """Sample many videos with several workers, a few results ahead of the consumer.
@@ -146,7 +180,8 @@ def sample_many(
         on_error: as in `sample`; a source that fails as a whole raises at its turn with "raise", and otherwise yields a
             batch of no frames with `batch.error` set.
         snap_seconds: as in `sample`.
-        threads: cores per video; one is best where there are more videos than cores.
+        threads: cores per video. By default one, which is best while there are more videos than workers; workers that find
+            no more videos then help with those that others are at.
         engine: force an engine by name.
 
     Returns:
@@ -171,13 +206,12 @@ def sample_many(
         raise TypeError(
             f"sources must be a list of videos, got one {type(sources).__name__}; use sample() for one"
         )
-    request = {
-        "sampler": sampler,
+    reader = {
         "transform": check_transform(transform),
         "device": device,
-        "snap_seconds": snap_seconds,
-        "threads": check_threads(threads),
+        "threads": None if threads is None else check_threads(threads),
         "engine": engine,
     }
+    request = {"sampler": sampler, "on_error": on_error, "snap_seconds": snap_seconds}
     count = default_threads() if workers is None else check_threads(workers)
-    return BatchStream(sources, count, prefetch, ordered, on_error, request)
+    return BatchStream(sources, count, prefetch, ordered, reader, request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from frametap.container import Container, video_info
 from frametap.engines.base import Destination, Engine, OnError, Report, check_on_error
 from frametap.engines.select import check_device, check_threads, create_engine
 from frametap.errors import SourceError
+from frametap.geometry import PictureFormat
 from frametap.index import FrameIndex
 from frametap.index_build import build_index
 from frametap.info import VideoInfo
@@ -87,6 +89,10 @@ class VideoReader:
             self.source, device, engine, threads, container, stream
         )
         self._info: VideoInfo | None = None
+
+    def share_cores(self, idle: threading.Semaphore) -> None:
+        """Let decoding take further cores while `idle` has any; they are released when nothing is left for them to do."""
+        self._open_engine().idle_cores = idle
 
     def __enter__(self) -> VideoReader:
         """Return itself; the end of the block closes it."""
@@ -255,7 +261,6 @@ class VideoReader:
         assert data is not None
         if on_error == "skip" and not ok.all():
             data, frames = data[ok], frames[ok]
-        failures = destination.failures
         return FrameBatch(
             data,
             self.transform.dtype,
@@ -264,12 +269,10 @@ class VideoReader:
             self.index.duration_seconds[frames],
             ok,
             report,
-            failures[min(failures)] if failures else None,
+            destination.failure,
         )
 
-    def _nominal_format(self) -> Any:
-        from frametap.geometry import PictureFormat
-
+    def _nominal_format(self) -> PictureFormat:
         info = self.info
         turned = info.rotation in (90, 270)
         width, height = (info.height, info.width) if turned else (info.width, info.height)

@@ -200,14 +200,19 @@ class Destination:
             for frame in frames:
                 self.failures.setdefault(int(frame), error)
 
+    @property
+    def failure(self) -> DecodeError | None:
+        """What the first frame that could not be decoded failed of."""
+        return self.failures[min(self.failures)] if self.failures else None
+
     def finish(self, on_error: OnError) -> NDArray[np.bool_]:
         """Copy duplicates, apply the error policy, and return bool[N]: which frames were decoded.
 
         Raises:
             DecodeError: a frame failed and `on_error` is "raise", or no frame at all could be decoded.
         """
-        if self.failures and (on_error == "raise" or self.data is None):
-            raise self.failures[min(self.failures)]
+        if self.failure and (on_error == "raise" or self.data is None):
+            raise self.failure
         if self.data is None:
             return np.ones(0, dtype=bool)
         first = np.array([self._slot[frame] for frame in self.frames.tolist()], dtype=np.int64)
@@ -275,6 +280,7 @@ class Engine(Protocol):
 
     name: str
     why: str
+    idle_cores: threading.Semaphore | None
 
     @property
     def target(self) -> Target:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import chain, islice, takewhile
 from typing import TypeVar
 
@@ -32,6 +33,19 @@ _MIN_RUNS_PER_WORKER = 2
 _MAX_BYTES_AHEAD = 64 << 20
 
 
+@dataclass(eq=False)
+class _Job:
+    """The runs of a plan that nobody has taken yet, and who is at work on the others."""
+
+    index: FrameIndex
+    runs: deque[Run]
+    threads: int
+    destination: Destination
+    report: Report
+    helpers: list[threading.Thread] = field(default_factory=list)
+    errors: list[BaseException] = field(default_factory=list)
+
+
 class CpuEngine:
     """Decodes runs on CPU threads, one demuxer and decoder per thread, kept for the next plan.
 
@@ -40,6 +54,9 @@ class CpuEngine:
         threads: how many cores to use.
         why: for the report.
         container: an opened one to take over, its decoder unused.
+
+    Attributes:
+        idle_cores: more cores, which may be taken while they are free; None for no more than `threads`.
     """
 
     name = "cpu"
@@ -49,6 +66,7 @@ class CpuEngine:
     ) -> None:
         self.source, self.threads, self.why = source, threads, why
         self.target: Target = HostTarget()
+        self.idle_cores: threading.Semaphore | None = None
         self._spare = container
         self._idle: dict[int, list[RunDecoder]] = {}
         self._lock = threading.Lock()
@@ -94,25 +112,27 @@ class CpuEngine:
         per_decoder = (
             self._threads_per_decoder(workers, runs[0]) if _bears_frame_threads(plan.index) else 1
         )
-        if workers == 1:
-            self._work(plan.index, runs, per_decoder, destination, report)
-            return
-        errors: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                self._work(plan.index, runs, per_decoder, destination, report)
-            except BaseException as error:
-                runs.clear()
-                errors.append(error)
-
-        threads = [threading.Thread(target=work, name=f"frametap-{i}") for i in range(workers)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
+        job = _Job(plan.index, runs, per_decoder, destination, report)
+        for _ in range(workers - 1):
+            self._start_helper(job)
+        self._work(job)
+        for thread in job.helpers:  # which grows while they find idle cores
             thread.join()
-        if errors:
-            raise errors[0]
+        try:
+            if job.errors:
+                raise job.errors[0]
+        finally:
+            job.errors.clear()  # what they failed of holds their frames, and so this job
+
+    def _start_helper(self, job: _Job, core: threading.Semaphore | None = None) -> None:
+        helper = threading.Thread(target=self._work, args=(job, core), name="frametap-helper")
+        helper.start()
+        job.helpers.append(helper)
+
+    def _idle_core(self) -> threading.Semaphore | None:
+        """Take a core that is free, to be released when it has nothing more to do."""
+        cores = self.idle_cores
+        return cores if cores is not None and cores.acquire(blocking=False) else None
 
     def _workers(self, runs: int) -> int:
         return min(self.threads, runs)
@@ -122,19 +142,24 @@ class CpuEngine:
             max(1, self.threads // workers) if len(longest) >= _MIN_PACKETS_FOR_FRAME_THREADS else 1
         )
 
-    def _work(
-        self,
-        index: FrameIndex,
-        runs: deque[Run],
-        threads: int,
-        destination: Destination,
-        report: Report,
-    ) -> None:
-        """Take runs until none is left."""
-        decoder = self._borrow(threads)
+    def _work(self, job: _Job, core: threading.Semaphore | None = None) -> None:
+        """Take runs until none is left, then release the core."""
         try:
-            while (run := _take(runs)) is not None:
-                self._decode_run(decoder, run, index, destination, report)
+            self._decode_runs(job)
+        except BaseException as error:
+            job.runs.clear()
+            job.errors.append(error)
+        finally:
+            if core is not None:
+                core.release()
+
+    def _decode_runs(self, job: _Job) -> None:
+        decoder = self._borrow(job.threads)
+        try:
+            while (run := _take(job.runs)) is not None:
+                if job.runs and (core := self._idle_core()) is not None:
+                    self._start_helper(job, core)
+                self._decode_run(decoder, run, job.index, job.destination, job.report)
         except BaseException:
             decoder.close()
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -302,6 +303,9 @@ class NvdecEngine(HybridEngine):
 
     def _workers(self, runs: int) -> int:
         return super()._workers(runs) if self._refusal else min(self._engines, runs)
+
+    def _idle_core(self) -> threading.Semaphore | None:
+        return super()._idle_core() if self._refusal else None
 
     def run(self, plan: Plan, destination: Destination, report: Report) -> None:
         """Decode the runs in parallel, longest first."""
