@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import islice
 from typing import Any, TypeAlias
 
 import av.error
@@ -102,9 +103,41 @@ def _index_by_scan(source: Source, container: Container) -> FrameIndex:
         and frames is not None
         and _reorder_depth(frames) > container.reorder_depth
     )
+    method = "decode"
     if frames is None or strict:
-        return _build(source, container, scan, _frames_by_decoding(source), "decode", strict)
-    return _build(source, container, scan, frames, "headers", False)
+        frames = _frames_by_decoding(source)
+    else:
+        whole = _begins_whole(scan, frames)
+        frames = frames[~np.array(scan.discarded)[frames]]
+        if whole:
+            method = "headers"
+        else:
+            frames = _without_lost(source, scan, frames)
+    if not len(frames):
+        raise DecodeError(
+            f"{source.name}: none of its packets can be decoded; the file is damaged, encrypted or empty"
+        )
+    return _build(source, container, scan, frames, method, strict)
+
+
+def _begins_whole(scan: Scan, frames: Numbers) -> bool:
+    """Whether the stream begins with a keyframe that nothing is shown before: then every picture can be decoded in full."""
+    first = next((n for n, flags in enumerate(scan.flags) if flags & SHOWN), 0)
+    return bool(scan.flags[0] & START) and first == frames[0]
+
+
+def _without_lost(source: Source, scan: Scan, frames: Numbers) -> Numbers:
+    """Leave out what refers to pictures from before the stream begins and does not come out of a decoder.
+
+    Which pictures those are varies with the decoder's rules, so it is decoded to find out: up to the second keyframe, for what
+    follows that refers to nothing before the first.
+    """
+    keyframes = np.flatnonzero(np.array(scan.flags) & START)
+    end = int(keyframes[1]) if len(keyframes) > 1 else len(scan.flags)
+    decoded = _frames_by_decoding(source, end)
+    found = (frames >= end) | np.isin(frames, decoded)
+    as_announced = np.array_equal(frames[found & (frames < end)], decoded)
+    return frames[found] if as_announced else _frames_by_decoding(source)
 
 
 def _index_by_tables(source: Source, container: Container) -> FrameIndex | None:
@@ -185,13 +218,7 @@ def scan_packets(container: Container) -> Scan:
 def frames_by_headers(scan: Scan, container: Container) -> Numbers | None:
     """Return the packet number of each frame in presentation order, or None where headers do not prove it."""
     flags = np.array(scan.flags, dtype=np.int64)
-    if (
-        scan.damaged
-        or not len(flags)
-        or not (flags & PARSED).all()
-        or (flags & IRREGULAR).any()
-        or not flags[0] & START
-    ):
+    if scan.damaged or not len(flags) or not (flags & PARSED).all() or (flags & IRREGULAR).any():
         return None
     shown = np.flatnonzero(flags & SHOWN)
     if not len(shown):
@@ -206,11 +233,7 @@ def frames_by_headers(scan: Scan, container: Container) -> Numbers | None:
         frames = shown[np.argsort(pts, kind="stable")]
         if len(np.unique(pts)) != len(pts) or (by_order is not None and (frames != by_order).any()):
             return None
-    # Pictures shown before the very first keyframe cannot be decoded in full; what a decoder does with them varies.
-    if frames is None or frames[0] != shown[0]:
-        return None
-    frames = frames[~np.array(scan.discarded)[frames]]
-    return frames if len(frames) else None
+    return frames
 
 
 def _sort_by_picture_order(
@@ -244,12 +267,12 @@ def _reorder_depth(frames: Numbers) -> int:
     return int(waiting.max(initial=0))
 
 
-def _frames_by_decoding(source: Source) -> Numbers:
-    """Decode the whole source once, errors and all, and note which packet each frame comes from."""
+def _frames_by_decoding(source: Source, stop: int | None = None) -> Numbers:
+    """Decode a source up to a packet, errors and all, and note which packet each frame comes from."""
     container = Container(source)
     frames: list[int] = []
     try:
-        packets = enumerate(container.packets())
+        packets = islice(enumerate(container.packets()), stop)
         while True:
             try:
                 number, packet = next(packets)
@@ -260,10 +283,6 @@ def _frames_by_decoding(source: Source) -> Numbers:
         frames += _numbers_decoded(container, None)
     finally:
         container.close()
-    if not frames:
-        raise DecodeError(
-            f"{source.name}: none of its packets can be decoded; the file is damaged, encrypted or empty"
-        )
     return np.array(frames, dtype=np.int64)
 
 

@@ -1,0 +1,73 @@
+"""Streams that begin between keyframes, as recordings of broadcasts do: which pictures exist, found without decoding them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import frametap as ft
+import plain
+from clips import ClipLibrary
+from frametap.container import Container
+from frametap.index_build import _frames_by_decoding
+from frametap.source import Source
+from test_frames_contract import GRAY, assert_same_luma
+
+KEYFRAME_INTERVAL = 12  # of every clip below
+
+
+def cut(clip: Path, path: Path, begin: int) -> Path:
+    """Write the packets of a clip from number `begin` on."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        stream = source.streams.video[0]
+        out = target.add_stream_from_template(stream)
+        for number, packet in enumerate(p for p in source.demux(stream) if p.size):
+            if number >= begin:
+                packet.stream = out
+                target.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("begin", [1, 5, 12, 13, 30])
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [("h264_ts", ".ts"), ("h264_open_gop_ts", ".ts"), ("h264_open_gop", ".mkv"), ("hevc_open_gop", ".mkv"),
+     ("hevc_layers", ".mkv")],
+)  # fmt: skip
+def test_only_the_beginning_is_decoded(
+    clips: ClipLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, suffix: str, begin: int
+) -> None:  # fmt: skip
+    path = cut(clips[name], tmp_path / f"cut{suffix}", begin)
+    everything = _frames_by_decoding(Source.of(path))
+    fed, decode = [], Container.decode
+
+    def count(container: Container, packet: object) -> object:
+        fed.append(packet)
+        return decode(container, packet)
+
+    monkeypatch.setattr(Container, "decode", count)
+    index = ft.FrameIndex.build(path)
+    monkeypatch.undo()
+    assert_array_equal(index.decode_order, everything)
+    assert len(fed) <= 2 * KEYFRAME_INTERVAL + 1
+    assert index.method == ("decode" if fed else "headers")
+
+
+@pytest.mark.parametrize("begin", [5, 12])
+@pytest.mark.parametrize("name", ["h264_open_gop_ts", "hevc_open_gop"])
+def test_frames_are_those_of_plain_decoding(
+    clips: ClipLibrary, tmp_path: Path, name: str, begin: int
+) -> None:
+    """From the second keyframe on nothing refers to what is missing, so there every decoder has to agree."""
+    path = cut(clips[name], tmp_path / "cut.ts", begin)
+    by_time = {picture.seconds: picture for picture in plain.decode_now(path).pictures}
+    with ft.open(path, transform=GRAY, threads=1) as video:
+        late = np.flatnonzero(video.index.decode_order > 2 * KEYFRAME_INTERVAL)
+        assert len(late) > 8
+        batch = video.frames_at(late[::-1])
+    for gray, seconds in zip(batch.numpy(), batch.pts_seconds.tolist(), strict=True):
+        assert_same_luma(gray[0], by_time[seconds], name, f"at {seconds} s")
