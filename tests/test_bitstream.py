@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from clips import Clip, encode
-from frametap._core import PARSED, REFERENCE, REFS_KNOWN, RESET, SHOWN, START, PacketParser
+from frametap._core import (
+    IRREGULAR,
+    PARSED,
+    REFERENCE,
+    REFS_KNOWN,
+    RESET,
+    SECOND_FIELD,
+    SHOWN,
+    START,
+    PacketParser,
+)
 
 CHROMA = {
     "h264": (
@@ -69,6 +79,90 @@ def test_h264_b_pictures_are_no_references(tmp_path: Path) -> None:
     # I, then P B B again and again: a third of all pictures are references.
     referred_to = [bool(flag & REFERENCE) for flag in flags[:7]]
     assert referred_to == [True, True, False, False, True, False, False]
+
+
+def unit(header: int, *fields: str) -> bytes:
+    """One NAL unit in Annex B of a header and bit strings, ended as 7.3.2.11 wants it."""
+    bits = "".join(fields) + "1"
+    bits += "0" * (-len(bits) % 8)
+    return b"\0\0\1" + bytes([header]) + int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def ue(value: int) -> str:
+    """An Exp-Golomb code (9.1)."""
+    code = f"{value + 1:b}"
+    return "0" * (len(code) - 1) + code
+
+
+# Main profile, 4-bit frame_num and picture order count, fields allowed (7.3.2.1.1); then a PPS with nothing in it (7.3.2.2).
+SPS = unit(
+    0x67,
+    f"{77:08b}",
+    "0" * 8,
+    f"{30:08b}",
+    *map(ue, [0, 0, 0, 0, 1]),
+    "0",
+    ue(7),
+    ue(3),
+    "00",
+    "1",
+    "0",
+    "0",
+)
+PPS = unit(0x68, ue(0), ue(0), "00", *map(ue, [0, 0, 0]), "0", "00", *map(ue, [0, 0, 0]), "000")
+END_OF_SEQUENCE = b"\0\0\1\x0a"
+
+
+def picture(
+    frame_num: int, field: str = "", *, order: int, reference: bool = True, idr: bool = False
+) -> bytes:
+    """The head of a slice (7.3.3) that begins a frame, or a field: "top" or "bottom"."""
+    header = (0x60 if reference else 0) | (5 if idr else 1)
+    structure = {"": "0", "top": "10", "bottom": "11"}[field]
+    head = [
+        ue(0),
+        ue(7),
+        ue(0),
+        f"{frame_num:04b}",
+        structure,
+        ue(0) if idr else "",
+        f"{order:04b}",
+    ]
+    return unit(header, *head, "00" if idr else "", "1" * 32)
+
+
+FIRST = picture(0, "top", order=0, idr=True)
+
+
+@pytest.mark.parametrize(
+    ("packets", "second"),
+    [
+        ([FIRST, picture(0, "bottom", order=1)], [1]),
+        ([FIRST, picture(0, "bottom", order=1), picture(1, "bottom", order=3), picture(1, "top", order=2)], [1, 3]),
+        ([FIRST, picture(0, "top", order=2)], []),  # the same parity
+        ([FIRST, picture(1, "bottom", order=1)], []),  # another frame
+        ([FIRST, picture(0, "bottom", order=1, reference=False)], []),
+        ([FIRST, picture(0, order=2)], []),  # a whole frame
+        ([FIRST, picture(0, "bottom", order=1), picture(0, "top", order=2)], [1]),  # the frame is complete
+        ([FIRST + END_OF_SEQUENCE, picture(0, "bottom", order=1)], []),
+        ([FIRST, picture(0, "bottom", order=1) + END_OF_SEQUENCE], [1]),
+    ],
+)  # fmt: skip
+def test_h264_second_fields(packets: list[bytes], second: list[int]) -> None:
+    parser = PacketParser("h264", SPS + PPS)
+    flags = [parser.parse(packet)[0] for packet in packets]
+    assert all(flag & PARSED for flag in flags)
+    assert [n for n, flag in enumerate(flags) if flag & SECOND_FIELD] == second
+
+
+def test_h264_end_of_sequence_matters_to_what_follows() -> None:
+    parser = PacketParser("h264", SPS + PPS)
+    packets = [
+        picture(0, order=0, idr=True) + END_OF_SEQUENCE,
+        picture(1, order=2),
+        picture(2, order=4),
+    ]
+    assert [bool(parser.parse(packet)[0] & IRREGULAR) for packet in packets] == [False, True, False]
 
 
 @pytest.mark.parametrize(

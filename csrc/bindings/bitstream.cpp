@@ -69,6 +69,7 @@ void register_bitstream(py::module_& m) {
   m.attr("REFERENCE") = static_cast<unsigned>(kReference);
   m.attr("SHOWN") = static_cast<unsigned>(kShown);
   m.attr("IRREGULAR") = static_cast<unsigned>(kIrregular);
+  m.attr("SECOND_FIELD") = static_cast<unsigned>(kSecondField);
   m.attr("REFS_KNOWN") = static_cast<unsigned>(kRefsKnown);
   m.attr("UNKNOWN_ORDER") = kUnknownOrder;
 }

@@ -3,6 +3,7 @@
 #include <array>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "bitstream/configuration.h"
 #include "bitstream/packet_parser.h"
@@ -37,10 +38,24 @@ struct Slice {
   bool bottom = false;
   bool decodable_at_start = false;  // its parameter sets are in this packet or in the extradata
   bool discards_output = false;     // an IDR picture's no_output_of_prior_pics_flag
+  std::uint32_t frame_num = 0;
   std::int32_t poc_lsb = 0;
   std::int32_t delta_bottom = 0;
   int poc_type = 0;
   int log2_max_poc_lsb = 4;
+};
+
+// The only picture of a packet, where it is a field.
+struct LoneField {
+  std::uint32_t frame_num;
+  bool bottom;
+  bool reference;
+
+  // Whether this is the second field of the frame that another one began (7.4.1.2.4). FFmpeg decodes no frame of which
+  // only one field is a reference.
+  bool completes(const LoneField& first) const {
+    return frame_num == first.frame_num && bottom != first.bottom && reference == first.reference;
+  }
 };
 
 void skip_scaling_list(BitReader& in, int size) {  // 7.3.2.1.1.1
@@ -198,6 +213,8 @@ class H264Parser final : public PacketParser {
   int chroma_format_ = 1;
   bool needs_first_packet_ = false;
   bool first_ = true;
+  bool sequence_ended_ = false;
+  std::optional<LoneField> first_field_;  // of the packet before
 };
 
 void H264Parser::read_parameter_set(Bytes nal) {
@@ -229,7 +246,7 @@ std::optional<Slice> H264Parser::parse_slice(Bytes nal) const {  // 7.3.3
   slice.poc_type = sps.poc_type;
   slice.log2_max_poc_lsb = sps.log2_max_poc_lsb;
   if (sps.separate_colour_plane) in.skip(2);
-  in.skip(sps.log2_max_frame_num);
+  slice.frame_num = in.bits(sps.log2_max_frame_num);
   if (!sps.frame_mbs_only) {
     slice.field = in.flag();
     if (slice.field) slice.bottom = in.flag();
@@ -269,22 +286,25 @@ PictureInfo H264Parser::parse(Bytes packet) {
   PictureInfo info;
   int frames = 0;
   int fields = 0;
+  LoneField field{};
   SeiFacts sei;
-  bool irregular = false;
+  bool irregular = std::exchange(sequence_ended_, false);
   for (const Bytes nal : units) {
     const int type = nal[0] & 31;
     if (type == kSpsNal || type == kPpsNal) read_parameter_set(nal);
     if (type == kSei) read_sei(nal, sei);
-    if (type == kEndOfSequence) irregular = true;
-    if (type == kSliceA) irregular = true;  // data partitioning: FFmpeg does not decode it
+    if (type == kEndOfSequence) sequence_ended_ = true;  // harmless where nothing follows
+    if (type == kSliceA) irregular = true;               // data partitioning: FFmpeg does not decode it
     if (type != kSlice && type != kSliceIdr) continue;
     const auto slice = parse_slice(nal);
     if (!slice) return {};
     if (!slice->first) continue;
+    irregular = irregular || sequence_ended_;
     const bool idr = type == kSliceIdr;
     const bool reference = (nal[0] >> 5 & 3) != 0;
     const std::int32_t order = picture_order(*slice, idr, reference);
     ++(slice->field ? fields : frames);
+    field = {slice->frame_num, slice->bottom, reference};
     if (frames + fields == 1) {
       info.order = order;
       if (slice->decodable_at_start && (idr || sei.exact_recovery_point)) info.flags |= kStart;
@@ -298,6 +318,10 @@ PictureInfo H264Parser::parse(Bytes packet) {
   if (frames + fields == 0) return {};
   if (first_) needs_first_packet_ = is_old_x264(sei.x264_build);
   first_ = false;
+  const bool lone = frames == 0 && fields == 1 && !irregular;
+  const bool second = lone && first_field_ && field.completes(*first_field_);
+  first_field_ = lone && !second ? std::optional(field) : std::nullopt;
+  if (second) info.flags |= kSecondField;
   if (irregular || frames > 1 || (frames == 0 && fields != 2) || (frames == 1 && fields != 0)) info.flags |= kIrregular;
   info.flags |= kParsed | kShown;
   return info;

@@ -21,6 +21,7 @@ enum PictureFlags : std::uint32_t {
   kRefsKnown =
       64,  // `refs` lists all that decoding this packet needs; without it, every earlier kReference since a kStart
   kIrregular = 32,  // a lone field, several pictures, discarded output ...: packets and frames are not one to one here
+  kSecondField = 128,  // a lone field that completes the frame of the packet before, itself a lone field
 };
 
 inline constexpr std::int32_t kUnknownOrder = INT32_MIN;

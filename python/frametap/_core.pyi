@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import typing
 import typing_extensions
-__all__: list[str] = ['Converter', 'CudaConvertStream', 'CudaConverter', 'CudaDevice', 'CudaStream', 'CudaTables', 'DeviceMemory', 'DlpackView', 'ElementaryStream', 'IRREGULAR', 'NvdecSession', 'PARSED', 'PacketParser', 'PlaneUploader', 'REFERENCE', 'REFS_KNOWN', 'RESET', 'SHOWN', 'START', 'SurfaceFormat', 'UNKNOWN_ORDER', 'cpu_isa', 'cpu_isas', 'cuda_fatbin', 'export_dlpack', 'pixel_formats', 'view_dlpack']
+__all__: list[str] = ['Converter', 'CudaConvertStream', 'CudaConverter', 'CudaDevice', 'CudaStream', 'CudaTables', 'DeviceMemory', 'DlpackView', 'ElementaryStream', 'IRREGULAR', 'NvdecSession', 'PARSED', 'PacketParser', 'PlaneUploader', 'REFERENCE', 'REFS_KNOWN', 'RESET', 'SECOND_FIELD', 'SHOWN', 'START', 'SurfaceFormat', 'UNKNOWN_ORDER', 'cpu_isa', 'cpu_isas', 'cuda_fatbin', 'export_dlpack', 'pixel_formats', 'view_dlpack']
 class PacketParser:
     """
     Reads the headers of a stream's packets, in decode order; decodes nothing.
@@ -371,6 +371,7 @@ PARSED: int = 1
 REFERENCE: int = 8
 REFS_KNOWN: int = 64
 RESET: int = 4
+SECOND_FIELD: int = 128
 SHOWN: int = 16
 START: int = 2
 UNKNOWN_ORDER: int = -2147483648

@@ -25,8 +25,8 @@ class FrameIndex:
 
     Frame `i` is the i-th frame a player shows, just as decoding the whole file with FFmpeg yields them; frames that an
     edit list hides do not count. `FrameIndex.build` reads the sample tables of an MP4 or MOV, else the headers of all packets; a
-    stream whose headers cannot tell (lone fields, missing timestamps, damage) is decoded once, one that begins between keyframes
-    up to the second of them. `method` says which.
+    stream whose headers cannot tell (missing timestamps, damage) is decoded once, one that begins between keyframes, or has
+    fields in packets of their own, up to the second keyframe. `method` says which.
 
     Attributes:
         codec: FFmpeg codec name.

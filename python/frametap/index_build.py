@@ -17,6 +17,7 @@ from frametap._core import (
     REFERENCE,
     REFS_KNOWN,
     RESET,
+    SECOND_FIELD,
     SHOWN,
     START,
     UNKNOWN_ORDER,
@@ -107,7 +108,9 @@ def _index_by_scan(source: Source, container: Container) -> FrameIndex:
     if frames is None or strict:
         frames = _frames_by_decoding(source)
     else:
-        whole = _begins_whole(scan, frames)
+        # With fields in packets of their own a decoder decides what is a frame: the beginning tells whether it agrees.
+        fields = any(flags & SECOND_FIELD for flags in scan.flags)
+        whole = not fields and _begins_whole(scan, frames)
         frames = frames[~np.array(scan.discarded)[frames]]
         if whole:
             method = "headers"
@@ -218,9 +221,13 @@ def scan_packets(container: Container) -> Scan:
 def frames_by_headers(scan: Scan, container: Container) -> Numbers | None:
     """Return the packet number of each frame in presentation order, or None where headers do not prove it."""
     flags = np.array(scan.flags, dtype=np.int64)
-    if scan.damaged or not len(flags) or not (flags & PARSED).all() or (flags & IRREGULAR).any():
+    if scan.damaged or not len(flags) or not (flags & PARSED).all():
         return None
-    shown = np.flatnonzero(flags & SHOWN)
+    second_field = (flags & SECOND_FIELD) != 0
+    paired = second_field | np.append(second_field[1:], False)
+    if (flags[~paired] & IRREGULAR).any():
+        return None
+    shown = np.flatnonzero((flags & SHOWN != 0) & ~second_field)
     if not len(shown):
         return None
     pts = np.array(scan.pts)[shown]
