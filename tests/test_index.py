@@ -16,7 +16,7 @@ from numpy.testing import assert_array_equal
 
 import frametap as ft
 import plain
-from clips import ClipLibrary
+from clips import Clip, ClipLibrary, encode
 
 # float64[N], bool[N], int[N] ...: everything an index says per frame.
 PER_FRAME = [
@@ -89,6 +89,23 @@ def test_arrays(clips: ClipLibrary, name: str) -> None:
 def test_average_fps_is_exact(clips: ClipLibrary, name: str, rate: Fraction) -> None:
     """Model samplers floor a product with it: with 24.000000000000004 they take 6 frames of 4 s at 2 fps, not 8."""
     assert ft.FrameIndex.build(clips[name]).average_fps == float(rate)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "suffix", "pix_fmt"),
+    [("png", ".mov", "rgb24"), ("jpegls", ".avi", "rgb24"), ("magicyuv", ".avi", "yuv420p"), ("r210", ".mov", "gbrp10le"),
+     ("v408", ".mov", "yuva444p"), ("utvideo", ".avi", "yuv420p"), ("huffyuv", ".avi", "yuv422p")],
+)  # fmt: skip
+def test_intra_codecs_decode_one_picture_for_one(
+    tmp_path: Path, encoder: str, suffix: str, pix_fmt: str
+) -> None:
+    path = tmp_path / f"intra{suffix}"
+    encode(path, Clip(encoder, suffix, pix_fmt=pix_fmt, encoded=8))
+    with ft.open(path, threads=1) as video:
+        assert len(video) == 8
+        assert video.index.keyframes.all()
+        assert_array_equal(video.frames_at([6]).numpy()[0], video[:].numpy()[6])
+        assert video.frames_at([6]).report.decoded == 1
 
 
 def test_positions_are_where_the_packets_lie(clips: ClipLibrary) -> None:

@@ -8,9 +8,9 @@ namespace frametap {
 namespace {
 
 // Codecs in which every packet is one picture that refers to no other.
-constexpr std::array<std::string_view, 13> kIntraCodecs = {"mjpeg",    "prores",  "dnxhd",  "ffvhuff", "huffyuv",
-                                                           "rawvideo", "v210",    "v308",   "v410",    "jpeg2000",
-                                                           "cfhd",     "dvvideo", "utvideo"};
+constexpr std::array<std::string_view, 22> kIntraCodecs = {
+    "mjpeg", "prores",  "dnxhd",   "ffvhuff", "huffyuv", "rawvideo", "v210", "v308", "v408", "v410", "jpeg2000",
+    "cfhd",  "dvvideo", "utvideo", "png",     "jpegls",  "magicyuv", "hap",  "dxv",  "r210", "r10k", "apv"};
 
 class IntraParser final : public PacketParser {
  public:
