@@ -22,6 +22,11 @@ class DeviceError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// A device whose memory does not suffice; Python sees a DeviceError.
+class DeviceMemoryError : public DeviceError {
+  using DeviceError::DeviceError;
+};
+
 /// A number or name that makes no sense; Python sees a plain ValueError.
 class ArgumentError : public std::invalid_argument {
   using std::invalid_argument::invalid_argument;

@@ -111,12 +111,12 @@ bool DecoderPool::clear() noexcept {
 std::unique_ptr<NvDecoder> DecoderPool::create(const DecoderFormat& format) {
   try {
     return std::make_unique<NvDecoder>(device_, format);
-  } catch (const DeviceError&) {
+  } catch (const DeviceMemoryError&) {
     if (!clear()) {
       throw;
     }
   }
-  return std::make_unique<NvDecoder>(device_, format);  // perhaps idle ones held what it needs
+  return std::make_unique<NvDecoder>(device_, format);  // idle ones may have held what it needs
 }
 
 std::unique_ptr<NvDecoder> DecoderPool::take_idle(const DecoderFormat& format) {

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <string>
 
 #include "core/error.h"
 
@@ -104,8 +105,12 @@ void check_cuda(CUresult result, const char* call) {
     driver().cuGetErrorName(result, &name);
     driver().cuGetErrorString(result, &text);
   }
-  fail<DeviceError>(call, " failed: ", name != nullptr ? name : "CUDA error", " (", static_cast<int>(result), ")",
-                    text != nullptr ? ", " : "", text != nullptr ? text : "", advice(result));
+  std::string message = std::string(call) + " failed: " + (name != nullptr ? name : "CUDA error");
+  message += " (" + std::to_string(static_cast<int>(result)) + ")";
+  if (text != nullptr) message += std::string(", ") + text;
+  message += advice(result);
+  check<DeviceMemoryError>(result != CUDA_ERROR_OUT_OF_MEMORY, message);
+  fail<DeviceError>(message);
 }
 
 }  // namespace frametap

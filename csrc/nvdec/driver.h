@@ -48,7 +48,8 @@ const Driver& driver();
 /// Whether this process is a child forked after the first driver() call; its inherited handles must not be touched.
 bool forked_after_init() noexcept;
 
-/// Throws DeviceError naming the call, the code and what to do, unless result is CUDA_SUCCESS.
+/// Throws DeviceError naming the call, the code and what to do, unless result is CUDA_SUCCESS; DeviceMemoryError where
+/// that is CUDA_ERROR_OUT_OF_MEMORY.
 void check_cuda(CUresult result, const char* call);
 
 }  // namespace frametap

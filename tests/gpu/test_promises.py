@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -202,6 +203,26 @@ def test_any_call_may_fail(videos: Library, driver: Gpu, entry: str, name: str, 
     assert failed == reached or entry == "cuCtxPushCurrent"
     batch = ft.sample(videos[name], wanted, SMALL, device="cuda")
     np.testing.assert_array_equal(driver.host(batch), expected.numpy())
+
+
+@pytest.mark.usefixtures("fresh_pool")
+@pytest.mark.parametrize("code", [CUDA_ERROR_UNKNOWN, CUDA_ERROR_OUT_OF_MEMORY])
+def test_only_memory_is_made_by_freeing_idle_decoders(
+    videos: Library, driver: Gpu, code: int
+) -> None:
+    """Where creating a decoder fails beside an idle one of another codec, only want of memory is a reason to try again."""
+    assert driver.emulator is not None
+    ft.sample(videos["hevc"], ft.Uniform(2), SMALL, device="cuda")
+    expected = ft.sample(videos["h264"], ft.Uniform(2), SMALL, device="cpu")
+    outcome = (
+        contextlib.nullcontext()
+        if code == CUDA_ERROR_OUT_OF_MEMORY
+        else pytest.raises(ft.DeviceError, match=f"cuvidCreateDecoder.*{code}")
+    )
+    with driver.emulator.fault("cuvidCreateDecoder", code, 1), outcome:
+        batch = ft.sample(videos["h264"], ft.Uniform(2), SMALL, device="cuda")
+        np.testing.assert_array_equal(driver.host(batch), expected.numpy())
+    assert len(sample(videos["h264"], [1])) == 1
 
 
 @pytest.mark.parametrize("entry", AT_START)
