@@ -6,12 +6,13 @@ python tests/integrations/loader_soak.py FOLDER --samples 2000 --workers 2 --con
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
+import statistics
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 import frametap as ft
@@ -35,8 +36,36 @@ SUFFIXES = {
 }
 
 
+class HeapInfo(ctypes.Structure):
+    """What glibc's mallinfo2 returns."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in [
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        ]
+    ]
+
+
+def live_bytes() -> int:
+    """Return what this process has allocated and not freed. Resident memory adds what glibc keeps for later."""
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = HeapInfo
+    heap = mallinfo2()
+    return int(heap.uordblks + heap.hblkhd)
+
+
 class Measured(Dataset):
-    """Goes round `dataset` and adds the worker's process and resident memory to each sample."""
+    """Goes round `dataset` and adds the worker's process, resident and live memory to each sample."""
 
     def __init__(self, dataset: VideoDataset, samples: int) -> None:
         self.dataset, self.samples = dataset, samples
@@ -49,11 +78,12 @@ class Measured(Dataset):
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         if isinstance(sample, Skipped):
             return Skipped(os.getpid(), sample.source, f"{resident} {sample.error}")
-        return {**sample, "process": os.getpid(), "resident": resident}
+        numbers = {"process": os.getpid(), "resident": resident, "live": live_bytes()}
+        return {**sample, **numbers}
 
 
 def soak(videos: list[str], samples: int, workers: int, context: str) -> dict[str, Any]:
-    """Return counts of good and skipped samples, and for each worker its resident bytes sample by sample."""
+    """Return counts of good and skipped samples, and for each worker its resident and live bytes sample by sample."""
     sampler, transform = ft.Clips(1, 4, step=2, random=True), ft.Transform(size=(64, 64))
     dataset = VideoDataset(videos, sampler, transform, on_error="skip", seed=0)
     loader = DataLoader(
@@ -64,17 +94,27 @@ def soak(videos: list[str], samples: int, workers: int, context: str) -> dict[st
         collate_fn=collate,
     )
     memory: dict[int, list[int]] = {}
+    live: dict[int, list[int]] = {}
     skipped: Counter[str] = Counter()
     good = 0
     for batch in loader:
         assert batch["video"].shape[1:] == (4, 3, 64, 64) if len(batch["row"]) else True
         good += len(batch["row"])
-        processes = batch.get("process", torch.zeros(0, dtype=torch.int64)).tolist()
-        for process, resident in zip(processes, batch.get("resident", processes), strict=True):
-            memory.setdefault(process, []).append(int(resident))
+        if len(batch["row"]):
+            numbers = (batch[name].tolist() for name in ("process", "resident", "live"))
+            for process, resident, allocated in zip(*numbers, strict=True):
+                memory.setdefault(process, []).append(resident)
+                live.setdefault(process, []).append(allocated)
         for sample in batch["skipped"]:
             skipped[f"{Path(sample.source).name}: {sample.error.split(' ', 1)[1]}"] += 1
-    return {"good": good, "skipped": skipped, "memory": memory}
+    return {"good": good, "skipped": skipped, "memory": memory, "live": live}
+
+
+def quarters(numbers: list[int]) -> list[float]:
+    """Return the median of each quarter, in MB."""
+    count = len(numbers)
+    parts = (numbers[i * count // 4 : (i + 1) * count // 4] for i in range(4))
+    return [round(statistics.median(part) / 1e6, 1) for part in parts]
 
 
 def main() -> None:
@@ -93,12 +133,9 @@ def main() -> None:
         f"{len(videos)} videos, {result['good']} good samples, {sum(result['skipped'].values())} skipped"
     )
     for process, resident in result["memory"].items():
-        quarters = [
-            max(resident[i * len(resident) // 4 : (i + 1) * len(resident) // 4]) / 1e6
-            for i in range(4)
-        ]
         print(
-            f"worker {process}: {len(resident)} samples, resident MB by quarter: {[round(q) for q in quarters]}"
+            f"worker {process}: {len(resident)} samples, MB by quarter: resident {quarters(resident)}, "
+            f"live {quarters(result['live'][process])}"
         )
     for reason, count in result["skipped"].most_common():
         print(f"{count:5d} x {reason}")

@@ -11,7 +11,7 @@ from integrations.real import real
 
 torch = real("torch")
 
-from integrations.loader_soak import soak  # noqa: E402
+from integrations.loader_soak import quarters, soak  # noqa: E402
 
 NAMES = (
     "h264",
@@ -43,3 +43,5 @@ def test_workers_neither_die_nor_grow(clips: ClipLibrary, tmp_path: Path, contex
         )
         # Once every clip was seen, a worker's memory stands still; 16 MB is what the allocator may keep on top.
         assert max(last) - max(second) < 16e6
+    for live in result["live"].values():
+        assert quarters(live)[3] - quarters(live)[1] < 1
