@@ -3,7 +3,8 @@
 Run by bench_decode.py with the interpreter that has the library; imports nothing of this project but frametap itself.
 JOB.json holds path, size [h, w], threads, frames (the wanted frame numbers, or null for all), batch, for the many-clip job
 paths, for the opening job "open", and for the floor the packets of each run. Prints one JSON line: wall and CPU seconds without
-imports, peak memory of the process in MiB. The opening job leaves as many zeros as it found frames.
+imports, peak memory of the process in MiB, and of the many-clip job the paths that failed. The opening job leaves as many
+zeros as it found frames.
 `python decoders.py` alone lists the libraries that this interpreter has.
 """
 

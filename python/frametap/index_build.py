@@ -104,17 +104,12 @@ def _index_by_scan(source: Source, container: Container) -> FrameIndex:
         and frames is not None
         and _reorder_depth(frames) > container.reorder_depth
     )
-    method = "decode"
     if frames is None or strict:
-        frames = _frames_by_decoding(source)
+        method, frames = "decode", _frames_by_decoding(source)
     else:
-        # With fields in packets of their own a decoder decides what is a frame: the beginning tells whether it agrees.
-        fields = any(flags & SECOND_FIELD for flags in scan.flags)
-        whole = not fields and _begins_whole(scan, frames)
+        method = "headers" if _headers_suffice(scan, frames) else "decode"
         frames = frames[~np.array(scan.discarded)[frames]]
-        if whole:
-            method = "headers"
-        else:
+        if method == "decode":
             frames = _without_lost(source, scan, frames)
     if not len(frames):
         raise DecodeError(
@@ -123,17 +118,23 @@ def _index_by_scan(source: Source, container: Container) -> FrameIndex:
     return _build(source, container, scan, frames, method, strict)
 
 
-def _begins_whole(scan: Scan, frames: Numbers) -> bool:
-    """Whether the stream begins with a keyframe that nothing is shown before: then every picture can be decoded in full."""
+def _headers_suffice(scan: Scan, frames: Numbers) -> bool:
+    """Whether every decoder puts out just these frames.
+
+    The stream begins with a keyframe that nothing is shown before, so that every picture can be decoded in full; and no frame
+    is in two packets, of which a decoder decides whether they belong together.
+    """
     first = next((n for n, flags in enumerate(scan.flags) if flags & SHOWN), 0)
-    return bool(scan.flags[0] & START) and first == frames[0]
+    fields = any(flags & SECOND_FIELD for flags in scan.flags)
+    return bool(scan.flags[0] & START) and first == frames[0] and not fields
 
 
 def _without_lost(source: Source, scan: Scan, frames: Numbers) -> Numbers:
     """Leave out what refers to pictures from before the stream begins and does not come out of a decoder.
 
     Which pictures those are varies with the decoder's rules, so it is decoded to find out: up to the second keyframe, for what
-    follows that refers to nothing before the first.
+    follows that refers to nothing before the first. Where the decoder makes other frames of these packets than the headers, it
+    decides about all.
     """
     keyframes = np.flatnonzero(np.array(scan.flags) & START)
     end = int(keyframes[1]) if len(keyframes) > 1 else len(scan.flags)

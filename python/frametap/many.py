@@ -173,7 +173,7 @@ def sample_many(
         sources: paths, bytes or binary file objects.
         sampler: which frames of each.
         transform: what to make of them.
-        device: "cpu" or "auto".
+        device: as in `sample`.
         workers: videos worked on at once; default: the cores this process may use.
         prefetch: finished batches that may wait for the consumer.
         ordered: yield in the order of `sources`; False yields whichever is done first (`position` tells which).

@@ -57,7 +57,10 @@ class HeapInfo(ctypes.Structure):
 
 
 def live_bytes() -> int:
-    """Return what this process has allocated and not freed. Resident memory adds what glibc keeps for later."""
+    """Return what malloc has handed out and not got back; Python keeps small objects elsewhere.
+
+    Resident memory adds what glibc was given back and keeps for later.
+    """
     mallinfo2 = ctypes.CDLL(None).mallinfo2
     mallinfo2.restype = HeapInfo
     heap = mallinfo2()

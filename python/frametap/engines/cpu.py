@@ -301,7 +301,7 @@ def _bears_frame_threads(index: FrameIndex) -> bool:
     """Whether frame threads yield what one thread does.
 
     Of H.264 whose fields come in packets of their own FFmpeg's frame threads flag whole pictures as corrupt; such streams
-    are among those that only decoding, with one thread, could index.
+    are among those whose index rests on decoding, with one thread.
     """
     return index.method != "decode"
 
