@@ -45,7 +45,10 @@ void register_bitstream(py::module_& m) {
           "nothing.")
       .def_property_readonly("needs_first_packet", &PacketParser::needs_first_packet)
       .def_property_readonly("parameter_sets_changed", &PacketParser::parameter_sets_changed)
-      .def_property_readonly("chroma_sample_loc_type", &PacketParser::chroma_sample_loc_type);
+      .def_property_readonly("chroma_sample_loc_type", &PacketParser::chroma_sample_loc_type)
+      .def_property_readonly("colour", &PacketParser::colour,
+                             "What the sequence of the packet parsed last states of its colour: equal numbers mean "
+                             "equal statements, 0 none.");
   py::class_<ElementaryStream>(
       m, "ElementaryStream", "Packets in the form that decoders without a container take them, such as NVDEC's parser.")
       .def(py::init([](const std::string& codec, const py::bytes& extradata) {

@@ -226,9 +226,7 @@ void register_session(py::module_& m) {
   py::class_<SurfaceFormat>(m, "SurfaceFormat", "What the pictures of a sequence are, as the stream's headers say.")
       .def_readonly("width", &SurfaceFormat::width)
       .def_readonly("height", &SurfaceFormat::height)
-      .def_readonly("pixel_format", &SurfaceFormat::pixel_format)
-      .def_readonly("matrix_coefficients", &SurfaceFormat::matrix_coefficients)
-      .def_readonly("full_range", &SurfaceFormat::full_range);
+      .def_readonly("pixel_format", &SurfaceFormat::pixel_format);
   const auto session = [](StreamSession& self) -> NvdecSession& { return self.session; };
   py::class_<StreamSession, StreamSessionPointer>(
       m, "NvdecSession", "Decodes runs of a stream with NVDEC and converts the wanted pictures.")

@@ -51,7 +51,7 @@ struct OperatingPoint {
 
 struct Sequence {
   std::uint32_t profile = 0;
-  int chroma_loc = -1;  // as H.264 numbers it
+  Vui vui;
   bool reduced_still = false;
   bool decoder_model = false;
   bool equal_picture_interval = false;
@@ -95,23 +95,26 @@ void parse_operating_points(BitReader& in, Sequence& seq) {
   }
 }
 
-// chroma_sample_position of color_config, 5.5.2: CSP_VERTICAL is H.264's "left", CSP_COLOCATED its "top left".
-int parse_chroma_position(BitReader& in, std::uint32_t profile) {
+// color_config, 5.5.2. Of chroma_sample_position CSP_VERTICAL is H.264's "left", CSP_COLOCATED its "top left".
+Vui parse_color_config(BitReader& in, std::uint32_t profile) {
   constexpr std::uint32_t kBt709 = 1, kSrgb = 13, kIdentity = 0;
   const bool high = in.flag();
   const bool twelve_bit = profile == 2 && high && in.flag();
   const bool gray = profile != 1 && in.flag();
   std::array<std::uint32_t, 3> color{2, 2, 2};
-  if (in.flag()) {
+  const bool described = in.flag();
+  if (described) {
     for (std::uint32_t& code : color) code = in.bits(8);
   }
-  if (gray || (color[0] == kBt709 && color[1] == kSrgb && color[2] == kIdentity)) return -1;
-  in.skip(1);  // color_range
+  const bool rgb = !gray && color[0] == kBt709 && color[1] == kSrgb && color[2] == kIdentity;
+  const bool full_range = rgb || in.flag();
+  Vui vui{-1, colour_statement(full_range, described, color[0] << 16 | color[1] << 8 | color[2])};
+  if (gray || rgb) return vui;
   bool subsampled = profile == 0;
   if (profile == 2 && twelve_bit) subsampled = in.flag() && in.flag();
-  if (!subsampled) return -1;
-  const std::uint32_t position = in.bits(2);
-  return position == 1 ? 0 : position == 2 ? 2 : -1;
+  const std::uint32_t position = subsampled ? in.bits(2) : 0;
+  vui.chroma_loc = position == 1 ? 0 : position == 2 ? 2 : -1;
+  return in.overrun() ? Vui{} : vui;
 }
 
 Sequence parse_sequence_header(Bytes payload) {  // 5.5.1
@@ -136,8 +139,7 @@ Sequence parse_sequence_header(Bytes payload) {  // 5.5.1
   if (seq.screen_content_tools > 0) seq.integer_mv = in.flag() ? kSelect : in.bits(1);
   if (seq.order_hint) seq.order_hint_bits = static_cast<int>(in.bits(3)) + 1;
   in.skip(3);  // enable_superres, enable_cdef, enable_restoration
-  seq.chroma_loc = parse_chroma_position(in, seq.profile);
-  if (in.overrun()) seq.chroma_loc = -1;
+  seq.vui = parse_color_config(in, seq.profile);
   return seq;
 }
 
@@ -217,7 +219,8 @@ class Av1Parser final : public PacketParser {
     packet_ = 0;
   }
 
-  int chroma_sample_loc_type() const override { return sequence_.chroma_loc; }
+  int chroma_sample_loc_type() const override { return sequence_.vui.chroma_loc; }
+  std::uint32_t colour() const override { return sequence_.vui.colour; }
 
   PictureInfo parse(Bytes packet) override {
     PictureInfo info;

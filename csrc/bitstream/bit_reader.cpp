@@ -64,14 +64,18 @@ bool split_nal_units(Bytes packet, int length_size, std::vector<Bytes>& units) {
   return at == packet.size() && !units.empty();
 }
 
-int parse_vui_chroma_loc(BitReader& in) {
+Vui parse_vui(BitReader& in) {
+  Vui vui;
   if (in.flag() && in.bits(8) == 255) in.skip(32);  // aspect_ratio_idc: Extended_SAR
   if (in.flag()) in.skip(1);                        // overscan
   if (in.flag()) {                                  // video_signal_type_present_flag
-    in.skip(4);
-    if (in.flag()) in.skip(24);
+    in.skip(3);
+    const bool full_range = in.flag();
+    const bool described = in.flag();
+    vui.colour = colour_statement(full_range, described, described ? in.bits(24) : 0);
   }
-  return in.flag() ? static_cast<int>(in.ue()) : -1;
+  if (in.flag()) vui.chroma_loc = static_cast<int>(in.ue());
+  return in.overrun() ? Vui{} : vui;
 }
 
 }  // namespace frametap

@@ -61,8 +61,18 @@ bool split_nal_units(Bytes packet, int length_size, std::vector<Bytes>& units);
 // The offset just behind the next start code prefix 00 00 01 at or after `from`, or data.size() when there is none.
 std::size_t after_start_code(Bytes data, std::size_t from);
 
-// chroma_sample_loc_type_top_field of the VUI parameters that begin here, -1 when they do not say; H.264 E.1.1 and
-// H.265 E.2.1 agree bit for bit up to there.
-int parse_vui_chroma_loc(BitReader& in);
+// What a sequence states of its colour, as one number: equal numbers mean equal statements, 0 none. `described`: codes
+// of primaries, transfer and matrix are given, 8 bits each, not only the range.
+constexpr std::uint32_t colour_statement(bool full_range, bool described, std::uint32_t codes) {
+  return 1u << 31 | (full_range ? 1u << 30 : 0) | (described ? 1u << 24 | codes : 0);
+}
+
+struct Vui {
+  int chroma_loc = -1;       // chroma_sample_loc_type_top_field, -1 when it does not say
+  std::uint32_t colour = 0;  // colour_statement()
+};
+
+// The VUI parameters that begin here; H.264 E.1.1 and H.265 E.2.1 agree bit for bit up to the chroma location.
+Vui parse_vui(BitReader& in);
 
 }  // namespace frametap

@@ -22,7 +22,7 @@ struct Sps {
   bool frame_mbs_only = true;
   bool separate_colour_plane = false;
   int chroma_format = 1;
-  int chroma_loc = -1;
+  Vui vui;
 };
 
 struct Pps {
@@ -43,6 +43,7 @@ struct Slice {
   std::int32_t delta_bottom = 0;
   int poc_type = 0;
   int log2_max_poc_lsb = 4;
+  std::uint32_t colour = 0;
 };
 
 // The only picture of a packet, where it is a field.
@@ -115,8 +116,7 @@ std::optional<Sps> parse_sps(Bytes nal, std::uint32_t& id) {  // 7.3.2.1.1
   }
   const bool sane =
       !in.overrun() && id < 32 && sps.log2_max_frame_num <= 16 && sps.poc_type <= 2 && sps.log2_max_poc_lsb <= 16;
-  if (in.flag()) sps.chroma_loc = parse_vui_chroma_loc(in);
-  if (in.overrun()) sps.chroma_loc = -1;
+  if (in.flag()) sps.vui = parse_vui(in);
   return sane ? std::optional<Sps>(sps) : std::nullopt;
 }
 
@@ -191,6 +191,7 @@ class H264Parser final : public PacketParser {
 
   PictureInfo parse(Bytes packet) override;
   int chroma_sample_loc_type() const override { return chroma_loc_; }
+  std::uint32_t colour() const override { return colour_; }
   bool needs_first_packet() const override { return needs_first_packet_; }
   bool parameter_sets_changed() const override { return sps_.changed() || pps_.changed(); }
 
@@ -210,6 +211,7 @@ class H264Parser final : public PacketParser {
   bool is_old_x264(int build) const { return build >= 0 && (build < 40 || (build < 151 && chroma_format_ == 3)); }
 
   int chroma_loc_ = -1;
+  std::uint32_t colour_ = 0;
   int chroma_format_ = 1;
   bool needs_first_packet_ = false;
   bool first_ = true;
@@ -222,7 +224,7 @@ void H264Parser::read_parameter_set(Bytes nal) {
   if ((nal[0] & 31) == kSpsNal) {
     if (const auto sps = parse_sps(nal, id)) {
       sps_.store(id, *sps, nal, packet_);
-      chroma_loc_ = sps->chroma_loc;
+      chroma_loc_ = sps->vui.chroma_loc;
       chroma_format_ = sps->chroma_format;
     }
   } else if ((nal[0] & 31) == kPpsNal) {
@@ -244,6 +246,7 @@ std::optional<Slice> H264Parser::parse_slice(Bytes nal) const {  // 7.3.3
   const Sps& sps = *sps_found;
   slice.decodable_at_start = pps_.known_at_start(pps_id, packet_) && sps_.known_at_start(pps.sps_id, packet_);
   slice.poc_type = sps.poc_type;
+  slice.colour = sps.vui.colour;
   slice.log2_max_poc_lsb = sps.log2_max_poc_lsb;
   if (sps.separate_colour_plane) in.skip(2);
   slice.frame_num = in.bits(sps.log2_max_frame_num);
@@ -299,6 +302,7 @@ PictureInfo H264Parser::parse(Bytes packet) {
     const auto slice = parse_slice(nal);
     if (!slice) return {};
     if (!slice->first) continue;
+    colour_ = slice->colour;
     irregular = irregular || sequence_ended_;
     const bool idr = type == kSliceIdr;
     const bool reference = (nal[0] >> 5 & 3) != 0;

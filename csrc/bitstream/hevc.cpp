@@ -44,7 +44,7 @@ struct Sps {
   bool separate_colour_plane = false;
   bool ref_pic_sets_known = false;
   bool long_term_ref_pics = false;
-  int chroma_loc = -1;
+  Vui vui;
   std::vector<RefPicSet> ref_pic_sets;
 };
 
@@ -170,8 +170,7 @@ void parse_sps_tail(BitReader& in, Sps& sps) {
     for (std::uint32_t i = 0; i < pictures && i < 33; ++i) in.skip(sps.log2_max_poc_lsb + 1);
   }
   in.skip(2);
-  if (in.flag()) sps.chroma_loc = parse_vui_chroma_loc(in);
-  if (in.overrun()) sps.chroma_loc = -1;
+  if (in.flag()) sps.vui = parse_vui(in);
 }
 
 std::optional<Sps> parse_sps(Bytes nal, std::uint32_t& id) {  // 7.3.2.2
@@ -225,6 +224,7 @@ class HevcParser final : public PacketParser {
 
   PictureInfo parse(Bytes packet) override;
   int chroma_sample_loc_type() const override { return chroma_loc_; }
+  std::uint32_t colour() const override { return colour_; }
   bool parameter_sets_changed() const override { return sps_.changed() || pps_.changed(); }
 
  private:
@@ -245,6 +245,7 @@ class HevcParser final : public PacketParser {
 
   int length_size_ = 0;
   int chroma_loc_ = -1;
+  std::uint32_t colour_ = 0;
   ParameterSets<Sps, 16> sps_;
   ParameterSets<Pps, 64> pps_;
   std::uint64_t packet_ = 0;
@@ -261,7 +262,7 @@ void HevcParser::read_parameter_set(Bytes nal) {
   if (type == kSpsNal) {
     if (const auto sps = parse_sps(nal, id)) {
       sps_.store(id, *sps, nal, packet_);
-      chroma_loc_ = sps->chroma_loc;
+      chroma_loc_ = sps->vui.chroma_loc;
     }
   } else if (type == kPpsNal) {
     if (const auto pps = parse_pps(nal, id)) pps_.store(id, *pps, nal, packet_);
@@ -358,6 +359,7 @@ void HevcParser::describe(PictureInfo& info, const Slice& slice, int type, int t
   const bool leading = type >= 6 && type <= kRaslR;
   const bool anchor = temporal_id == 0 && !sub_layer_non_reference && !leading;
   info.order = picture_order(slice, resets, anchor);
+  colour_ = slice.sps->vui.colour;
   if (resets) pictures_.clear();
   note_references(info, slice, resets, anchor);
   if (is_irap(type) && slice.decodable_at_start) info.flags |= kStart;

@@ -42,6 +42,8 @@ class PacketParser {
   // Where the stream says its 4:2:0 chroma samples lie: ITU-T H.264 table E-3's chroma_sample_loc_type, -1 when it does
   // not say.
   virtual int chroma_sample_loc_type() const { return -1; }
+  // What the sequence of the packet parsed last states of its colour: equal numbers mean equal statements, 0 none.
+  virtual std::uint32_t colour() const { return 0; }
   // Whether a decoder must see the first packet of the stream before it can decode any other part just as FFmpeg does.
   virtual bool needs_first_packet() const { return false; }
   // Whether a parameter set met so far replaced a different one: a used decoder then cannot go back by a mere reset.

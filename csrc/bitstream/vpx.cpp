@@ -26,6 +26,7 @@ struct Vp9Frame {
   bool independent = false;   // takes nothing over from the frame decoded before it
   std::uint32_t refresh = 0;  // slots it is stored in, a bit each
   std::uint32_t slots = 0;    // slots it refers to, a bit each
+  std::uint32_t colour = 0;   // of a key frame: what it states
 };
 
 // What follows color_config or the refresh flags is not needed, so intra-only frames of higher profiles stop early.
@@ -54,6 +55,13 @@ void parse_vp9_references(BitReader& in, Vp9Frame& frame, std::uint32_t profile,
   }
 }
 
+std::uint32_t parse_vp9_colour(BitReader& in, std::uint32_t profile) {  // color_config, 6.2.2
+  constexpr std::uint32_t kRgb = 7;
+  in.skip(profile >= 2 ? 1 : 0);
+  const std::uint32_t color_space = in.bits(3);
+  return colour_statement(color_space == kRgb || in.flag(), true, color_space);
+}
+
 Vp9Frame parse_vp9_frame(Bytes data) {  // uncompressed_header, 6.2
   BitReader in(data);
   if (in.bits(2) != 2) return {};
@@ -73,6 +81,8 @@ Vp9Frame parse_vp9_frame(Bytes data) {  // uncompressed_header, 6.2
   frame.independent = frame.key || error_resilient;
   if (frame.key) {
     frame.refresh = 0xFF;
+    in.skip(24);  // frame_sync_code
+    frame.colour = parse_vp9_colour(in, profile);
   } else {
     parse_vp9_references(in, frame, profile, error_resilient);
   }
@@ -82,6 +92,8 @@ Vp9Frame parse_vp9_frame(Bytes data) {  // uncompressed_header, 6.2
 
 class Vp9Parser final : public PacketParser {
  public:
+  std::uint32_t colour() const override { return colour_; }
+
   PictureInfo parse(Bytes packet) override {
     if (packet.empty()) return {};
     std::array<std::size_t, 8> sizes{};
@@ -96,6 +108,7 @@ class Vp9Parser final : public PacketParser {
       const Vp9Frame frame = parse_vp9_frame(packet.subspan(at, sizes[i]));
       if (!frame.valid) return {};
       if (i == 0 && frame.key) info.flags |= kStart | kReset;
+      if (frame.key) colour_ = frame.colour;
       note_references(info, frame);
       shown += frame.shown ? 1 : 0;
       at += sizes[i];
@@ -141,6 +154,7 @@ class Vp9Parser final : public PacketParser {
 
   std::array<std::uint64_t, 8> slots_{};  // number of the packet in each reference slot, 0 for none
   std::uint64_t last_decoded_ = 0;
+  std::uint32_t colour_ = 0;
   std::uint64_t packet_ = 0;
 };
 

@@ -207,8 +207,6 @@ int NvdecSession::on_sequence(nvcuvid::VideoFormat& format) {
   found.width = display_area_.right - display_area_.left;
   found.height = display_area_.bottom - display_area_.top;
   found.pixel_format = surface_layout(format).second;
-  found.matrix_coefficients = format.matrix_coefficients;
-  found.full_range = (format.signal_bits & 8U) != 0;
   check<DecodeError>(found.width > 0 && found.height > 0, "the stream crops its pictures to nothing");
   if (found != format_) {
     format_ = found;

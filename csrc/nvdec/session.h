@@ -18,12 +18,11 @@
 
 namespace frametap {
 
-/// What the pictures of a sequence are, as the stream's headers say.
+/// What the pictures of a sequence are, as the stream's headers say; but for colour, which the parser guesses where
+/// they do not.
 struct SurfaceFormat {
-  int width = 0, height = 0;    // of the picture, cropped as the stream says
-  std::string pixel_format;     // FFmpeg's name of how a surface is laid out: nv12, p010le, yuv444p, ...
-  int matrix_coefficients = 2;  // ITU-T H.273; 2 is unspecified
-  bool full_range = false;
+  int width = 0, height = 0;  // of the picture, cropped as the stream says
+  std::string pixel_format;   // FFmpeg's name of how a surface is laid out: nv12, p010le, yuv444p, ...
 
   bool operator==(const SurfaceFormat&) const = default;
 };

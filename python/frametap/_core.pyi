@@ -20,6 +20,11 @@ class PacketParser:
     def chroma_sample_loc_type(self) -> int:
         ...
     @property
+    def colour(self) -> int:
+        """
+        What the sequence of the packet parsed last states of its colour: equal numbers mean equal statements, 0 none.
+        """
+    @property
     def needs_first_packet(self) -> bool:
         ...
     @property
@@ -235,13 +240,7 @@ class SurfaceFormat:
     What the pictures of a sequence are, as the stream's headers say.
     """
     @property
-    def full_range(self) -> bool:
-        ...
-    @property
     def height(self) -> int:
-        ...
-    @property
-    def matrix_coefficients(self) -> int:
         ...
     @property
     def pixel_format(self) -> str:

@@ -231,7 +231,8 @@ class CpuEngine:
         batches = chain([first], batches)
         if workers > 1:
             return self._stream_by_runs(plan, batches, workers, workers * longest)
-        return self._stream_in_order(plan.joined(), batches)
+        # Where a sequence leaves unsaid what another stated, a decoder that goes on keeps the old, or takes the new too early.
+        return self._stream_in_order(plan if plan.index.fresh_decoders else plan.joined(), batches)
 
     def _stream_in_order(
         self, plan: Plan, batches: Iterable[tuple[Destination, Report]]

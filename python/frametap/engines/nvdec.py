@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frametap._core import CudaDevice, NvdecSession, SurfaceFormat
+from frametap._core import START, CudaDevice, NvdecSession, PacketParser, SurfaceFormat
 from frametap.container import Container, VideoPacket
 from frametap.engines.base import Destination, Report, Slots
 from frametap.engines.cuda_target import CudaTarget
@@ -22,17 +22,12 @@ from frametap.engines.window import Window
 from frametap.errors import DecodeError, DeviceError, UnsupportedError
 from frametap.geometry import PictureFormat
 from frametap.index import FrameIndex
-from frametap.info import matrix_name
 from frametap.plan import Plan, Run
 from frametap.source import Source
 
 # Packets go to the parser in groups, so that the GIL is given up once for many, and no group is a long wait.
 _GROUP_PACKETS = 32
 _GROUP_BYTES = 4 << 20
-# ITU-T H.273: the stream does not say.
-_UNSPECIFIED = 2
-# Codecs whose parser reports the colour that the stream states; of others it is a guess.
-_STATES_COLOUR = frozenset({"h264", "hevc", "av1"})
 # What NVDEC can put out, of FFmpeg's pixel formats: (chroma as NVDEC counts it, bits).
 _DECODABLE = {
     "yuv420p": (1, 8), "yuvj420p": (1, 8), "yuv420p10le": (1, 10), "yuv420p12le": (1, 12),
@@ -98,6 +93,44 @@ def _timestamps(index: FrameIndex) -> NDArray[np.int64]:
     return stamps
 
 
+class Looks:
+    """What FFmpeg makes of each colour statement of a stream; NVDEC's parser guesses where a stream leaves something unsaid.
+
+    Thread-safe.
+
+    Args:
+        decode: decodes a frame with FFmpeg: (colour statement, format), or None when it does not come out.
+    """
+
+    def __init__(
+        self, decode: Callable[[int, FrameIndex], tuple[int, PictureFormat] | None]
+    ) -> None:
+        self._decode = decode
+        self._lock = threading.Lock()
+        self._known: dict[int, PictureFormat] = {}
+
+    def first(self, index: FrameIndex) -> PictureFormat | None:
+        """Return the format of the video's first frame, None when it cannot be decoded."""
+        found = self._decode(0, index) if len(index) else None
+        if found is not None:
+            self._known[found[0]] = found[1]
+        return found[1] if found is not None else None
+
+    def of(self, colour: int, frame: int, index: FrameIndex) -> PictureFormat:
+        """Return the format of pictures with a colour statement, of which `frame` is one.
+
+        Raises:
+            DecodeError: it has to be decoded for that, and cannot be.
+        """
+        with self._lock:
+            if colour not in self._known:
+                found = self._decode(frame, index)
+                if found is None:
+                    raise DecodeError(f"frame {frame}, which shows the colours, cannot be decoded")
+                self._known[colour] = found[1]
+            return self._known[colour]
+
+
 class NvdecDecoder(UploadingDecoder):
     """Decodes runs with NVDEC; those it cannot, with FFmpeg. Not thread-safe.
 
@@ -110,6 +143,8 @@ class NvdecDecoder(UploadingDecoder):
     ) -> None:
         super().__init__(source, threads, container, target)
         self.refusal = ""  # why NVDEC could not decode the last run, as its headers turned out
+        self.colour = 0  # what the sequence that is being read states of it, see PacketParser
+        self._sequence_start = -1  # its first packet
         self._session: NvdecSession | None = None
         self._stamped: FrameIndex | None = None
 
@@ -128,8 +163,27 @@ class NvdecDecoder(UploadingDecoder):
         super().close()
         self._session = None
 
+    def _read(self, run: Run) -> Iterator[tuple[int, VideoPacket]]:
+        try:  # a new one for each run: decoding begins without what other parts of the stream stated
+            parser = PacketParser(self.index.codec, self._container.extradata)
+        except ValueError:
+            parser = None
+        for number, packet in super()._read(run):
+            starts = bool(self.index.packet_flags[number] & START) or number == run.start
+            if parser is not None and (starts or self.index.fresh_decoders):
+                parser.parse(packet)
+                if starts or parser.colour != self.colour:
+                    self.colour, self._sequence_start = parser.colour, number
+            yield number, packet
+
     def convert_run(
-        self, run: Run, index: FrameIndex, slots: Slots, first: PictureFormat, report: Report
+        self,
+        run: Run,
+        index: FrameIndex,
+        slots: Slots,
+        looks: Looks,
+        bit_depth: int,
+        report: Report,
     ) -> Iterator[None]:
         """Decode a run and convert its wanted frames into their slots; yields now and then, when some may be done.
 
@@ -137,7 +191,7 @@ class NvdecDecoder(UploadingDecoder):
             DeviceError: the driver refused something, or the GPU is lost.
         """
         if self._session is None:
-            self._session = self._new_session(index, _DECODABLE[first.pixel_format][1])
+            self._session = self._new_session(index, bit_depth)
         if self._stamped is not index:
             self._stamps, self._stamped = _timestamps(index), index
             self._packet_of = np.argsort(self._stamps)
@@ -145,7 +199,7 @@ class NvdecDecoder(UploadingDecoder):
         started, bytes_read = time.perf_counter(), self.bytes_read
         decoded, mapped = self._session.decoded, self._session.mapped
         try:
-            for _ in self._feed(run, index, slots, first):
+            for _ in self._feed(run, index, slots, looks):
                 self._session.order_after(self._target.stream)  # what is done may be handed on now
                 yield
         except (UnsupportedError, DecodeError) as error:
@@ -173,26 +227,25 @@ class NvdecDecoder(UploadingDecoder):
         del bit_depth
         return NvdecSession(self._target.cuda, index.codec, self._container.extradata)
 
-    def _feed(
-        self, run: Run, index: FrameIndex, slots: Slots, first: PictureFormat
-    ) -> Iterator[None]:
+    def _feed(self, run: Run, index: FrameIndex, slots: Slots, looks: Looks) -> Iterator[None]:
         session = self._session
         assert session is not None
-        picture: PictureFormat | None = None
-        fed: set[int] = (
-            set()
-        )  # wanted frames whose packets the parser has, and that have not come out
+        surface: SurfaceFormat | None = None
+        # How the wanted frames look whose packets the parser has, and that have not come out.
+        fed: dict[int, PictureFormat] = {}
 
         def want(frame: int) -> None:
-            assert picture is not None
+            assert surface is not None
+            size, layout = (surface.width, surface.height), surface.pixel_format
+            picture = replace(fed[frame], width=size[0], height=size[1], pixel_format=layout)
             converter, address = slots.slot(frame, picture)
             stamp = int(self._stamps[index.decode_order[frame]])
             session.want(stamp, converter, address)
             session.order_before(self._target.own_stream)  # on which the slot was allocated
 
-        def on_format(surface: SurfaceFormat) -> None:
-            nonlocal picture
-            picture = _surface_picture(first, surface, index.codec)
+        def on_format(found: SurfaceFormat) -> None:
+            nonlocal surface
+            surface = found
             for frame in sorted(fed):
                 want(frame)
 
@@ -201,7 +254,7 @@ class NvdecDecoder(UploadingDecoder):
                 raise DecodeError("NVDEC reports damage")
             for stamp in session.take_converted():
                 frame = int(index.frame_of_packet[self._packet_of[stamp]])
-                fed.discard(frame)
+                fed.pop(frame, None)
                 self._left.discard(frame)
                 slots.done(frame)
 
@@ -212,8 +265,8 @@ class NvdecDecoder(UploadingDecoder):
         for number, packet in self.packets(run, index):
             frame = int(index.frame_of_packet[number])
             if frame in self._left:
-                fed.add(frame)
-                if picture is not None:
+                fed[frame] = self._look(frame, index, looks)
+                if surface is not None:
                     want(frame)
             group.append((packet, int(self._stamps[number])))
             size += packet.size
@@ -226,17 +279,12 @@ class NvdecDecoder(UploadingDecoder):
         session.finish()
         collect()
 
-
-def _surface_picture(first: PictureFormat, surface: SurfaceFormat, codec: str) -> PictureFormat:
-    """Describe what comes out of NVDEC: what FFmpeg said of the first picture, but for what the sequence states itself."""
-    states_matrix = codec in _STATES_COLOUR and surface.matrix_coefficients != _UNSPECIFIED
-    return replace(
-        first,
-        pixel_format=surface.pixel_format,
-        width=surface.width,
-        height=surface.height,
-        matrix=matrix_name(surface.matrix_coefficients) if states_matrix else first.matrix,
-    )
+    def _look(self, frame: int, index: FrameIndex, looks: Looks) -> PictureFormat:
+        shown = (
+            int(index.frame_of_packet[self._sequence_start]) if self._sequence_start >= 0 else -1
+        )
+        # The start of its sequence tells as much as the frame, and is decoded sooner.
+        return looks.of(self.colour, shown if shown >= 0 else frame, index)
 
 
 class NvdecEngine(HybridEngine):
@@ -262,7 +310,8 @@ class NvdecEngine(HybridEngine):
         container: Container | None = None,
     ) -> None:
         super().__init__(source, threads, why, target, container)
-        self._first: PictureFormat | None = None
+        self._looks = Looks(self._decode_one)
+        self._kind = (0, 0)  # chroma as NVDEC counts it, bits
         self._refusal: str | None = None
         self._engines = 1
 
@@ -280,23 +329,23 @@ class NvdecEngine(HybridEngine):
 
     def _examine(self, index: FrameIndex) -> str:
         """Look at the first picture, and return why NVDEC cannot decode the video; empty when it can."""
-        self._first = self._first_picture(index)
-        if self._first is None:
+        first = self._looks.first(index)
+        if first is None:
             return "its first frame cannot be decoded"
-        reason = refusal(self.target.cuda, index, self._first)
+        reason = refusal(self.target.cuda, index, first)
         if not reason:
-            caps = nvdec_caps(self.target.cuda, index.codec, *_DECODABLE[self._first.pixel_format])
+            self._kind = _DECODABLE[first.pixel_format]
+            caps = nvdec_caps(self.target.cuda, index.codec, *self._kind)
             self._engines = max(1, caps["engines"])
         return reason
 
-    def _first_picture(self, index: FrameIndex) -> PictureFormat | None:
+    def _decode_one(self, frame: int, index: FrameIndex) -> tuple[int, PictureFormat] | None:
         """Decode one picture with FFmpeg, for what only a decoded picture tells: colour, orientation, chroma location."""
-        if not len(index):
-            return None
         decoder = self._borrow(1)
+        assert isinstance(decoder, NvdecDecoder)
         try:
-            for _, picture in decoder.decode(Plan.of(index, [0]).runs[0], index):
-                return decoder.format_of(picture)
+            for _, picture in decoder.decode(Plan.of(index, [frame]).runs[0], index):
+                return decoder.colour, decoder.format_of(picture)
             return None
         finally:
             self._give_back(decoder)
@@ -334,8 +383,7 @@ class NvdecEngine(HybridEngine):
     ) -> Iterator[None]:
         """Convert a run with NVDEC, and what that did not yield with FFmpeg."""
         assert isinstance(decoder, NvdecDecoder)
-        assert self._first is not None
-        yield from decoder.convert_run(run, index, slots, self._first, report)
+        yield from decoder.convert_run(run, index, slots, self._looks, self._kind[1], report)
         left = decoder.left
         if not left:
             return

@@ -54,13 +54,11 @@ def load() -> ModuleType:
 
 @dataclass(frozen=True, slots=True)
 class _Surface:
-    """What `_core.SurfaceFormat` says; of colour PyNvVideoCodec says nothing, so the first picture's counts."""
+    """What `_core.SurfaceFormat` says."""
 
     width: int
     height: int
     pixel_format: str
-    matrix_coefficients: int = 2
-    full_range: bool = False
 
 
 class PynvSession:

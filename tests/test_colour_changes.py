@@ -1,0 +1,90 @@
+"""A stream that changes its colour description on the way: each frame has the colours of its own sequence, however it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import frametap as ft
+from clips import Clip, encode
+from colours import FRAMES, STATEMENTS, encode_recoloured
+from frametap._core import PacketParser
+
+SMALL = ft.Transform(size=(24, 32))
+CHANGES = [
+    ["bt601", "nothing", "bt709, full range", "nothing"],
+    ["nothing", "full range", "nothing", "bt709"],
+    ["bt2020, PQ", "range", "bt709"],
+]
+
+
+def in_one_go(path: Path) -> np.ndarray:
+    return ft.sample(path, ft.Every(1), SMALL, device="cpu").numpy()
+
+
+@pytest.mark.parametrize("statements", CHANGES, ids=" | ".join)
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_every_way_of_reading_gives_the_same(
+    tmp_path: Path, codec: str, statements: list[str]
+) -> None:
+    path = tmp_path / f"clip.{codec}"
+    encode_recoloured(path, codec, statements)
+    expected = in_one_go(path)
+    wanted = [len(expected) - 1, FRAMES - 1, FRAMES, 0]
+    for threads in (1, 2):
+        with ft.open(path, device="cpu", transform=SMALL, threads=threads) as video:
+            np.testing.assert_array_equal(video.frames_at(wanted).numpy(), expected[wanted])
+            batches = np.concatenate([batch.numpy() for batch in video.batches(5)])
+            np.testing.assert_array_equal(batches, expected)
+
+
+def test_the_colour_of_a_sequence_is_used(tmp_path: Path) -> None:
+    """The same pictures encoded alone, each as its sequence states."""
+    path = tmp_path / "clip.hevc"
+    statements = ["nothing", "bt709", "bt709, full range"]
+    encode_recoloured(path, "hevc", statements)
+    found = in_one_go(path)
+    for number, statement in enumerate(statements):
+        alone = tmp_path / "alone.hevc"
+        encode_recoloured(alone, "hevc", [statement])
+        here = slice(number * FRAMES, (number + 1) * FRAMES)
+        np.testing.assert_array_equal(found[here], in_one_go(alone))
+    assert not np.array_equal(found[:FRAMES], found[FRAMES : 2 * FRAMES])
+
+
+def stated(path: Path, codec: str) -> int:
+    """Return what the first packet of a file states."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        parser = PacketParser(codec, bytes(stream.codec_context.extradata or b""))
+        parser.parse(bytes(next(container.demux(stream))))
+        return parser.colour
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_statements_are_told_apart(tmp_path: Path, codec: str) -> None:
+    path = tmp_path / f"clip.{codec}"
+    seen = {}
+    for statement in set(STATEMENTS) - {"range"}:
+        encode_recoloured(path, codec, [statement])
+        seen[statement] = stated(path, codec)
+    assert codec != "h264" or seen["nothing"] == 0  # x265 always states a range
+    assert len(set(seen.values())) == len(seen), seen
+
+
+@pytest.mark.parametrize(
+    ("encoder", "codec", "suffix"), [("libvpx-vp9", "vp9", ".webm"), ("libsvtav1", "av1", ".mp4")]
+)
+def test_statements_of_web_codecs(tmp_path: Path, encoder: str, codec: str, suffix: str) -> None:
+    seen = set()
+    for color in ({}, {"colorspace": 1, "color_primaries": 1, "color_trc": 1}):
+        for color_range in (1, 2):
+            path = tmp_path / f"{len(seen)}{suffix}"
+            encode(
+                path, Clip(encoder, suffix, encoded=2, color={**color, "color_range": color_range})
+            )
+            seen.add(stated(path, codec))
+    assert len(seen) == 4
