@@ -158,6 +158,8 @@ void register_device(py::module_& m) {
           "CUcontext: the primary one.")
       .def("caps", &caps, arg("codec"), arg("chroma"), arg("bit_depth"),
            "What NVDEC decodes. codec: FFmpeg's name. chroma: 0 gray, 1 4:2:0, 2 4:2:2, 3 4:4:4.")
+      .def("owner_of", &Device::owner_of, arg("address"), Released(),
+           "The ordinal of the GPU that memory is on; -1 for an address that is no memory of a GPU.")
       .def("copy", &copy, arg("to"), arg("source"), arg("bytes"), arg("stream"), Released(),
            "Copies between device addresses in the order of a stream.")
       .def("upload", &upload, arg("to"), arg("source"), arg("stream"),

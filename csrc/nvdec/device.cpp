@@ -129,6 +129,19 @@ void Device::order(CUstream earlier, CUstream later) const {
   FRAMETAP_CU(cuStreamWaitEvent, later, order_event_, 0);
 }
 
+int Device::owner_of(uint64_t address) const {
+  const ContextScope scope(*this);
+  unsigned type = 0;
+  const CUresult known = driver().cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, address);
+  if (known == CUDA_ERROR_INVALID_VALUE) {
+    return -1;  // it knows nothing of it
+  }
+  check_cuda(known, "cuPointerGetAttribute");
+  int ordinal = 0;
+  FRAMETAP_CU(cuPointerGetAttribute, &ordinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, address);
+  return type == CU_MEMORYTYPE_DEVICE ? ordinal : -1;
+}
+
 void Device::launch(const CudaTables& tables, const CudaConvert& params, CUstream stream) const {
   CudaConvert copy = params;
   void* arguments[] = {&copy};

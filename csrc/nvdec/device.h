@@ -42,6 +42,9 @@ class Device : public std::enable_shared_from_this<Device> {
   /// What `later` is given from now on begins after all that `earlier` was given so far.
   void order(CUstream earlier, CUstream later) const;
 
+  /// The ordinal of the GPU that memory is on; -1 for an address that is no memory of a GPU.
+  int owner_of(uint64_t address) const;
+
   /// Launches both conversion kernels on a stream; the context must be current.
   void launch(const CudaTables& tables, const CudaConvert& params, CUstream stream) const;
 

@@ -20,8 +20,8 @@ namespace frametap {
   X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) \
   X(cuEventSynchronize) X(cuMemAllocAsync) X(cuMemFreeAsync) \
   X(cuMemHostAlloc) X(cuMemFreeHost) X(cuMemcpyHtoDAsync) \
-  X(cuMemcpyDtoDAsync) X(cuModuleLoadData) X(cuModuleUnload) \
-  X(cuModuleGetFunction) X(cuLaunchKernel)
+  X(cuMemcpyDtoDAsync) X(cuPointerGetAttribute) X(cuModuleLoadData) \
+  X(cuModuleUnload) X(cuModuleGetFunction) X(cuLaunchKernel)
 #define FRAMETAP_CUVID_CALLS(X) \
   X(cuvidGetDecoderCaps) X(cuvidCreateVideoParser) X(cuvidParseVideoData) \
   X(cuvidDestroyVideoParser) X(cuvidCreateDecoder) X(cuvidDestroyDecoder) \

@@ -157,6 +157,10 @@ class CudaDevice:
         """
         What stream `later` is given from now on waits for all that `earlier` was given so far.
         """
+    def owner_of(self, address: typing.SupportsInt | typing.SupportsIndex) -> int:
+        """
+        The ordinal of the GPU that memory is on; -1 for an address that is no memory of a GPU.
+        """
     def upload(self, to: typing.SupportsInt | typing.SupportsIndex, source: typing_extensions.Buffer, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
         """
         Copies host bytes to a device address in the order of a stream.

@@ -177,7 +177,7 @@ class VideoReader:
 
         Args:
             sampler: e.g. `Uniform(32)`.
-            out: a tensor of exactly the batch's shape and dtype to write into.
+            out: a tensor of exactly the batch's shape and dtype to write into; DLPack, or on CUDA the CUDA array interface.
             on_error: what to do about frames that cannot be decoded: "raise", "skip" them, "repeat" the last good one,
                 or put "black" in their place; `batch.ok` tells which.
             snap_seconds: let each frame move this far to one that is cheaper to decode; `report.moved_seconds` tells how far.

@@ -75,8 +75,12 @@ class Target(Protocol):
 
     device: str
 
+    def claim(self, out: Any) -> Any:
+        """Return the caller's tensor as `allocate` takes it; to be called on the caller's thread."""
+        ...
+
     def allocate(self, shape: tuple[int, ...], dtype: str, out: Any) -> Any:
-        """Return an array of this shape in that memory: the caller's `out` if it is not None, after checking that it fits."""
+        """Return an array of this shape in that memory: the claimed `out` if it is not None, after checking that it fits."""
         ...
 
     def converter(self, params: ConvertParams) -> Any:
@@ -92,6 +96,10 @@ class HostTarget:
     """Batches in host memory."""
 
     device = "cpu"
+
+    def claim(self, out: Any) -> Any:
+        """Return the tensor itself: host memory is ordered by nothing."""
+        return out
 
     def allocate(self, shape: tuple[int, ...], dtype: str, out: Any) -> NDArray[np.generic]:
         """Return fresh memory, or the caller's."""
@@ -135,7 +143,8 @@ class Destination:
         self.data: Any = None  # an array of the target
         self.params: ConvertParams | None = None
         self.failures: dict[int, DecodeError] = {}
-        self._target, self._out = target, out
+        self._target = target
+        self._out = None if out is None else target.claim(out)
         self._rng = np.random.default_rng()
         self._converters: dict[PictureFormat, Any] = {}
         unique, first = np.unique(frames, return_index=True)

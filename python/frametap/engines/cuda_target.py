@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from frametap._core import CudaConverter, CudaDevice, CudaStream, CudaTables, view_dlpack
+from frametap._core import CudaConverter, CudaDevice, CudaStream, CudaTables
 from frametap.engines.device_array import DeviceArray, stream_handle
+from frametap.engines.out_tensor import OutTensor, claim
 from frametap.geometry import ConvertParams
 from frametap.output import STORAGE, check_fit
-
-DLPACK_CUDA = 2
-"""DLDeviceType kDLCUDA."""
 
 
 class CudaTarget:
@@ -39,17 +37,27 @@ class CudaTarget:
         """Handle of the stream after which slots may be written."""
         return self._own.handle
 
-    def allocate(self, shape: tuple[int, ...], dtype: str, out: Any) -> DeviceArray:
-        """Return fresh GPU memory, or the caller's tensor.
+    def claim(self, out: Any) -> OutTensor:
+        """Look at the caller's tensor, on the caller's thread; what is written from here on comes after its owner's work.
+
+        Raises:
+            ValueError: it is not on this GPU, or read-only.
+        """
+        tensor = claim(out, self.cuda, self.stream)
+        self.cuda.order(self.stream, self.own_stream)  # the caller may still be using it
+        return tensor
+
+    def allocate(self, shape: tuple[int, ...], dtype: str, out: OutTensor | None) -> DeviceArray:
+        """Return fresh GPU memory, or the caller's tensor, claimed before.
 
         Raises:
             DeviceError: it does not fit.
-            ValueError: `out` has another shape, dtype or device, or is not contiguous.
+            ValueError: `out` has another shape or dtype, or is not contiguous.
         """
         if out is not None:
-            array = self._adopt(out, shape, dtype)
-            self.cuda.order(self.stream, self.own_stream)  # the caller may still be using it
-            return array
+            check_fit(out.shape, out.dtype, out.contiguous, shape, dtype)
+            storage = np.dtype(STORAGE[dtype])
+            return DeviceArray(self.cuda, out.address, shape, storage, self.stream, out.owner)
         array = DeviceArray.empty(
             self.cuda,
             shape,
@@ -60,21 +68,6 @@ class CudaTarget:
         )
         self.cuda.order(self.own_stream, self.stream)
         return array
-
-    def _adopt(self, out: Any, shape: tuple[int, ...], dtype: str) -> DeviceArray:
-        mine = (DLPACK_CUDA, self.cuda.ordinal)
-        if not hasattr(out, "__dlpack__"):
-            raise ValueError(f"out must be a CUDA tensor with DLPack, got {type(out).__name__}")
-        device = tuple(int(number) for number in out.__dlpack_device__())
-        if device != mine:
-            raise ValueError(f"out is on DLPack device {device}, the batch on {self.device} {mine}")
-        view = _view(out, self.stream)
-        if view.read_only:
-            raise ValueError("out is read-only")
-        check_fit(tuple(view.shape), view.dtype, view.contiguous, shape, dtype)
-        return DeviceArray(
-            self.cuda, view.address, shape, np.dtype(STORAGE[dtype]), self.stream, out
-        )
 
     def converter(self, params: ConvertParams) -> CudaConverter:
         """Return the GPU's converter of these numbers."""
@@ -94,16 +87,3 @@ def _converter(cuda: CudaDevice, params: ConvertParams) -> CudaConverter:
 def forget_converters() -> None:
     """Free the tables kept on GPUs; for the end of the process."""
     _converter.cache_clear()
-
-
-def _view(out: Any, stream: int) -> Any:
-    """Return what DLPack says of a caller's tensor."""
-    # The producer makes our stream (1: the legacy default one) wait for what it is still writing there.
-    try:
-        try:
-            capsule = out.__dlpack__(stream=stream or 1, max_version=(1, 1))
-        except TypeError:  # a producer from before DLPack 1.0
-            capsule = out.__dlpack__(stream=stream or 1)
-    except (BufferError, RuntimeError, AssertionError) as error:
-        raise ValueError(f"out cannot be used by DLPack: {error}") from error
-    return view_dlpack(capsule)

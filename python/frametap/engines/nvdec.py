@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -17,6 +17,7 @@ from frametap.container import Container, VideoPacket
 from frametap.engines.base import Destination, Report, Slots
 from frametap.engines.cuda_target import CudaTarget
 from frametap.engines.hybrid import HybridEngine, UploadingDecoder
+from frametap.engines.looks import Looks
 from frametap.engines.run_decoder import RunDecoder
 from frametap.engines.window import Window
 from frametap.errors import DecodeError, DeviceError, UnsupportedError
@@ -91,44 +92,6 @@ def _timestamps(index: FrameIndex) -> NDArray[np.int64]:
     stamps = np.empty(len(frames), dtype=np.int64)
     stamps[np.lexsort((index.packet_pts, frames))] = np.arange(len(frames))
     return stamps
-
-
-class Looks:
-    """What FFmpeg makes of each colour statement of a stream; NVDEC's parser guesses where a stream leaves something unsaid.
-
-    Thread-safe.
-
-    Args:
-        decode: decodes a frame with FFmpeg: (colour statement, format), or None when it does not come out.
-    """
-
-    def __init__(
-        self, decode: Callable[[int, FrameIndex], tuple[int, PictureFormat] | None]
-    ) -> None:
-        self._decode = decode
-        self._lock = threading.Lock()
-        self._known: dict[int, PictureFormat] = {}
-
-    def first(self, index: FrameIndex) -> PictureFormat | None:
-        """Return the format of the video's first frame, None when it cannot be decoded."""
-        found = self._decode(0, index) if len(index) else None
-        if found is not None:
-            self._known[found[0]] = found[1]
-        return found[1] if found is not None else None
-
-    def of(self, colour: int, frame: int, index: FrameIndex) -> PictureFormat:
-        """Return the format of pictures with a colour statement, of which `frame` is one.
-
-        Raises:
-            DecodeError: it has to be decoded for that, and cannot be.
-        """
-        with self._lock:
-            if colour not in self._known:
-                found = self._decode(frame, index)
-                if found is None:
-                    raise DecodeError(f"frame {frame}, which shows the colours, cannot be decoded")
-                self._known[colour] = found[1]
-            return self._known[colour]
 
 
 class NvdecDecoder(UploadingDecoder):

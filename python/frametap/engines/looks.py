@@ -1,0 +1,48 @@
+"""What a stream's pictures look like, by what their sequences state of colour."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from frametap.errors import DecodeError
+from frametap.geometry import PictureFormat
+from frametap.index import FrameIndex
+
+
+class Looks:
+    """What FFmpeg makes of each colour statement of a stream; NVDEC's parser guesses where a stream leaves something unsaid.
+
+    Thread-safe.
+
+    Args:
+        decode: decodes a frame with FFmpeg: (colour statement, format), or None when it does not come out.
+    """
+
+    def __init__(
+        self, decode: Callable[[int, FrameIndex], tuple[int, PictureFormat] | None]
+    ) -> None:
+        self._decode = decode
+        self._lock = threading.Lock()
+        self._known: dict[int, PictureFormat] = {}
+
+    def first(self, index: FrameIndex) -> PictureFormat | None:
+        """Return the format of the video's first frame, None when it cannot be decoded."""
+        found = self._decode(0, index) if len(index) else None
+        if found is not None:
+            self._known[found[0]] = found[1]
+        return found[1] if found is not None else None
+
+    def of(self, colour: int, frame: int, index: FrameIndex) -> PictureFormat:
+        """Return the format of pictures with a colour statement, of which `frame` is one.
+
+        Raises:
+            DecodeError: it has to be decoded for that, and cannot be.
+        """
+        with self._lock:
+            if colour not in self._known:
+                found = self._decode(frame, index)
+                if found is None:
+                    raise DecodeError(f"frame {frame}, which shows the colours, cannot be decoded")
+                self._known[colour] = found[1]
+            return self._known[colour]
