@@ -34,6 +34,11 @@ test-cuda: $(VENV)/.dev emulator ## run the tests of device="cuda" on the emulat
 	LD_LIBRARY_PATH="$(CURDIR)/$(EMULATOR)/lib" FRAMETAP_EMULATED=1 FRAMETAP_EMU_DEVICES=h100,h100 \
 	  $(BIN)/pytest tests/gpu $(ARGS)
 
+.PHONY: test-cuda-matrix
+test-cuda-matrix: $(VENV)/.dev emulator ## samplers x transforms x orders x switches over the corpus, emulated (SECONDS=600 START=0)
+	LD_LIBRARY_PATH="$(CURDIR)/$(EMULATOR)/lib" FRAMETAP_EMULATED=1 PYTHONPATH=tests \
+	  $(BIN)/python -m gpu.matrix --seconds $(or $(SECONDS),600) --start $(or $(START),0) $(ARGS)
+
 gpu-test: $(VENV)/.dev ## run the tests of device="cuda" on this machine's GPU (no GPU is a failure)
 	@echo "Tests only; tests/gpu/run.sh also probes, measures and sanitizes, and works without a network"
 	FRAMETAP_REQUIRE_CUDA=1 $(BIN)/pytest tests/gpu $(ARGS)

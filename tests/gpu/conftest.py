@@ -5,7 +5,6 @@ FRAMETAP_EMULATED=1 says that libcuda.so.1 is the emulated one; FRAMETAP_REQUIRE
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +14,8 @@ import numpy as np
 import pytest
 
 import frametap as ft
-from frametap import _core, doctor
-from gpu.driver import EMULATED, Gpu, Library
+from frametap import doctor
+from gpu.driver import EMULATED, Gpu, Library, forget
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,22 +64,7 @@ def strict(driver: Gpu) -> Iterator[None]:
 
 
 @pytest.fixture
-def forget() -> Callable[[], None]:
-    """Let go of what is kept between readers: idle decoders, filter tables, capabilities, devices."""
-    from frametap.engines.cuda_target import forget_converters
-    from frametap.engines.nvdec import forget_caps
-
-    def run() -> None:
-        gc.collect()
-        forget_converters()
-        forget_caps()
-        _core.CudaDevice.shutdown()
-
-    return run
-
-
-@pytest.fixture
-def fresh_pool(forget: Callable[[], None]) -> Iterator[None]:
+def fresh_pool() -> Iterator[None]:
     """Without anything kept from before, so that every entry point is called."""
     forget()
     yield

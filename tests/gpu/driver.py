@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 import clips as recipes
 import frametap as ft
 from emulator_control import Emulator
+from frametap import _core
+from frametap.engines.cuda_target import forget_converters
+from frametap.engines.nvdec import forget_caps
 
 EMULATED = os.environ.get("FRAMETAP_EMULATED") == "1"
 # NVDEC decodes nothing below 128 or 144 pixels but H.264.
@@ -68,3 +72,11 @@ class Gpu:
             self.lib.cuCtxPopCurrent_v2(ctypes.byref(context))
             self.lib.cuDevicePrimaryCtxRelease_v2(device)
         return out
+
+
+def forget() -> None:
+    """Let go of what is kept between readers: idle decoders, filter tables, capabilities, devices."""
+    gc.collect()
+    forget_converters()
+    forget_caps()
+    _core.CudaDevice.shutdown()

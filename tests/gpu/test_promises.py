@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import frametap as ft
-from gpu.driver import Gpu, Library
+from gpu.driver import Gpu, Library, forget
 
 pytestmark = pytest.mark.emulated
 
@@ -86,7 +86,7 @@ def test_a_smaller_size_reconfigures(videos: Library, count: Callable[..., Count
     assert rose["calls.cuvidReconfigureDecoder"] == 1
 
 
-def test_nothing_stays_alive(videos: Library, driver: Gpu, forget: Callable[[], None]) -> None:
+def test_nothing_stays_alive(videos: Library, driver: Gpu) -> None:
     emulator = driver.emulator
     assert emulator is not None
     forget()

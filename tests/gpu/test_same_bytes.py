@@ -5,36 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import frametap as ft
+from gpu.axes import SAMPLERS, TRANSFORMS, corpus_clips, tolerance_of
 from gpu.driver import EMULATED, Gpu, Library
-from test_corpus import corpus_files
 
 Check = Callable[..., ft.FrameBatch]
 
 SMALL = ft.Transform(size=(56, 72))
-SAMPLERS = {
-    "uniform": ft.Uniform(16),
-    "rate": ft.Rate(2),
-    "clips": ft.Clips(2, 4, 3),
-    "all": ft.Every(1),
-    "random with duplicates": ft.Indices([31, 3, 3, 17, 0, 31, 8]),
-}
-TRANSFORMS = {
-    "as it is": ft.Transform(),
-    "normalised halves": ft.Transform(
-        size=(64, 64), filter="bicubic", dtype="float16", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)
-    ),
-    "letterboxed NHWC": ft.Transform(size=(96, 96), pad=ft.Letterbox((10, 20, 30)), layout="NHWC"),
-    "cropped floats": ft.Transform(
-        crop=ft.Box(8, 6, 100, 90), size=48, filter="lanczos", dtype="float32", color="bgr"
-    ),
-    "bfloat16 gray": ft.Transform(size=40, filter="area", dtype="bfloat16", color="gray"),
-}
 # NVDEC of an H100 decodes these; the others go the hybrid way.
 DECODED_BY_NVDEC = (
     "h264", "h264_one_gop", "h264_intra", "h264_pyramid", "hevc", "hevc_open_gop", "vp9", "mpeg4", "h264_mkv", "h264_ts",
@@ -148,14 +129,10 @@ def test_damage(check: Check, videos: Library, name: str, on_error: str) -> None
     check(videos[name], ft.Every(1), SMALL, on_error=on_error)
 
 
-def corpus_clips() -> list[Any]:
-    """The corpus but for its damaged part: what a decoder makes of damage is its own affair."""
-    names = [name for name in corpus_files() if not name.startswith("corrupt/")]
-    absent = pytest.param("", marks=pytest.mark.skip(reason="corpus absent (FRAMETAP_CORPUS)"))
-    return names or [absent]
+ABSENT = pytest.param("", marks=pytest.mark.skip(reason="corpus absent (FRAMETAP_CORPUS)"))
 
 
-@pytest.mark.parametrize("name", corpus_clips())
+@pytest.mark.parametrize("name", corpus_clips() or [ABSENT])
 def test_corpus(check: Check, corpus: Path, name: str) -> None:
     path = corpus / name
     try:
@@ -165,8 +142,6 @@ def test_corpus(check: Check, corpus: Path, name: str) -> None:
             ft.sample(path, ft.Uniform(2), SMALL, device="cuda")
         return
     index = ft.FrameIndex.build(path)
-    # The inverse transform of these standards is not exact to the bit: two correct decoders may differ a little.
-    tolerance = 4 if index.codec in ("mpeg1video", "mpeg2video", "mpeg4") else 0
-    last = len(index) - 1
+    last, tolerance = len(index) - 1, tolerance_of(index)
     check(path, ft.Uniform(6), SMALL, tolerance=tolerance)
     check(path, ft.Indices([last, 0, last]), SMALL, tolerance=tolerance)
