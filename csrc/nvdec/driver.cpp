@@ -94,10 +94,7 @@ bool forked_after_init() noexcept {
   return by != 0 && by != getpid();
 }
 
-void check_cuda(CUresult result, const char* call) {
-  if (result == CUDA_SUCCESS) [[likely]] {
-    return;
-  }
+std::string cuda_failure(CUresult result, const char* call) {
   const char* name = nullptr;
   const char* text = nullptr;
   // While driver() itself fails it cannot be asked; the number alone has to do then.
@@ -108,7 +105,14 @@ void check_cuda(CUresult result, const char* call) {
   std::string message = std::string(call) + " failed: " + (name != nullptr ? name : "CUDA error");
   message += " (" + std::to_string(static_cast<int>(result)) + ")";
   if (text != nullptr) message += std::string(", ") + text;
-  message += advice(result);
+  return message + advice(result);
+}
+
+void check_cuda(CUresult result, const char* call) {
+  if (result == CUDA_SUCCESS) [[likely]] {
+    return;
+  }
+  const std::string message = cuda_failure(result, call);
   check<DeviceMemoryError>(result != CUDA_ERROR_OUT_OF_MEMORY, message);
   fail<DeviceError>(message);
 }

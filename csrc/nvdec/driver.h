@@ -48,6 +48,9 @@ const Driver& driver();
 /// Whether this process is a child forked after the first driver() call; its inherited handles must not be touched.
 bool forked_after_init() noexcept;
 
+/// What is said of a call that failed: its name, the code's name and number, and what to do.
+std::string cuda_failure(CUresult result, const char* call);
+
 /// Throws DeviceError naming the call, the code and what to do, unless result is CUDA_SUCCESS; DeviceMemoryError where
 /// that is CUDA_ERROR_OUT_OF_MEMORY.
 void check_cuda(CUresult result, const char* call);

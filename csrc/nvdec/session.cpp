@@ -256,8 +256,9 @@ int NvdecSession::on_decode(nvcuvid::PictureParams& picture) {
     ++decoded_;
   }
   const CUresult result = driver().cuvidDecodePicture(decoder_->handle(), &picture);
-  // What a damaged stream leads to: parameters that make no sense.
-  check<DecodeError>(result != CUDA_ERROR_INVALID_VALUE, "cuvidDecodePicture refuses the picture");
+  if (result == CUDA_ERROR_INVALID_VALUE) {  // what damaged headers lead to: parameters that make no sense
+    fail<DecodeError>(cuda_failure(result, "cuvidDecodePicture"));
+  }
   check_cuda(result, "cuvidDecodePicture");
   unchecked_[static_cast<size_t>(surface)] = true;
   return 1;

@@ -19,7 +19,8 @@ from gpu.driver import Gpu, Library, forget
 pytestmark = pytest.mark.emulated
 
 SMALL = ft.Transform(size=(40, 56))
-CUDA_ERROR_OUT_OF_MEMORY, CUDA_ERROR_UNKNOWN, CUDA_ERROR_ILLEGAL_ADDRESS = 2, 999, 700
+CUDA_ERROR_INVALID_VALUE, CUDA_ERROR_OUT_OF_MEMORY = 1, 2
+CUDA_ERROR_UNKNOWN, CUDA_ERROR_ILLEGAL_ADDRESS = 999, 700
 
 Counters = dict[str, int]
 
@@ -203,6 +204,42 @@ def test_any_call_may_fail(videos: Library, driver: Gpu, entry: str, name: str, 
     assert failed == reached or entry == "cuCtxPushCurrent"
     batch = ft.sample(videos[name], wanted, SMALL, device="cuda")
     np.testing.assert_array_equal(driver.host(batch), expected.numpy())
+
+
+@pytest.mark.parametrize("call", [1, 2, 7])
+def test_a_picture_that_the_driver_refuses(
+    videos: Library, driver: Gpu, forget: Callable[[], None], call: int
+) -> None:
+    """CUDA_ERROR_INVALID_VALUE is what parameters of damaged headers lead to: decoded again, but never unseen."""
+    emulator = driver.emulator
+    assert emulator is not None
+    forget()
+    before = emulator.alive()
+    expected = ft.sample(videos["h264"], ft.Every(1), SMALL, device="cpu").numpy()
+    with emulator.fault("cuvidDecodePicture", CUDA_ERROR_INVALID_VALUE, call):
+        batch = ft.sample(videos["h264"], ft.Every(1), SMALL, device="cuda")
+    np.testing.assert_array_equal(driver.host(batch), expected)
+    assert "cuvidDecodePicture failed: CUDA_ERROR_INVALID_VALUE (1)" in batch.report.why
+    assert "its part was decoded on the CPU" in batch.report.why
+    again = ft.sample(videos["h264"], ft.Every(1), SMALL, device="cuda")
+    np.testing.assert_array_equal(driver.host(again), expected)
+    assert again.report.why == 'device="cuda" was asked for'
+    del batch, again
+    forget()
+    assert emulator.alive() == before
+
+
+def test_each_reason_for_decoding_again_is_told(videos: Library, driver: Gpu) -> None:
+    emulator = driver.emulator
+    assert emulator is not None
+    emulator.set(switches="damaged_picture=30,damaged_status=8")
+    try:
+        with emulator.fault("cuvidDecodePicture", CUDA_ERROR_INVALID_VALUE, 2):
+            batch = ft.sample(videos["h264"], ft.Every(1), SMALL, device="cuda")
+    finally:
+        emulator.set(switches="damaged_picture=-1")
+    assert "cuvidDecodePicture failed: CUDA_ERROR_INVALID_VALUE (1)" in batch.report.why
+    assert "cuvidGetDecodeStatus reports an error" in batch.report.why
 
 
 @pytest.mark.usefixtures("fresh_pool")

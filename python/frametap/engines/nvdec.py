@@ -35,6 +35,7 @@ _DECODABLE = {
     "yuv422p": (2, 8), "yuvj422p": (2, 8), "yuv422p10le": (2, 10), "yuv422p12le": (2, 12),
     "yuv444p": (3, 8), "yuvj444p": (3, 8), "yuv444p10le": (3, 10), "yuv444p12le": (3, 12),
 }  # fmt: skip
+_DAMAGE = "cuvidGetDecodeStatus reports an error in a picture"
 _CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg1video", "mpeg2video", "mpeg4"})
 
 
@@ -105,7 +106,7 @@ class NvdecDecoder(UploadingDecoder):
         self, source: Source, threads: int, container: Container | None, target: CudaTarget
     ) -> None:
         super().__init__(source, threads, container, target)
-        self.refusal = ""  # why NVDEC could not decode the last run, as its headers turned out
+        self.reason = ""  # why NVDEC did not decode the last run, or not all of it
         self.colour = 0  # what the sequence that is being read states of it, see PacketParser
         self._sequence_start = -1  # its first packet
         self._session: NvdecSession | None = None
@@ -158,7 +159,7 @@ class NvdecDecoder(UploadingDecoder):
         if self._stamped is not index:
             self._stamps, self._stamped = _timestamps(index), index
             self._packet_of = np.argsort(self._stamps)
-        self.refusal = ""
+        self.reason = ""
         started, bytes_read = time.perf_counter(), self.bytes_read
         decoded, mapped = self._session.decoded, self._session.mapped
         try:
@@ -167,7 +168,7 @@ class NvdecDecoder(UploadingDecoder):
                 yield
         except (UnsupportedError, DecodeError) as error:
             self._session.abandon()
-            self.refusal = str(error) if isinstance(error, UnsupportedError) else ""
+            self.reason = str(error)
         except BaseException as error:
             self._session.abandon()
             self._session = None
@@ -175,6 +176,7 @@ class NvdecDecoder(UploadingDecoder):
                 raise DeviceError(f"{self.source.name}: {error}") from error
             raise
         if self._session.damaged:  # whatever is not handed on yet is doubtful
+            self.reason = self.reason or _DAMAGE
             self._left = {frame for frame in run.frames.tolist() if slots.is_open(frame)}
         self._session.order_after(self._target.stream)
         with slots.lock:
@@ -214,7 +216,7 @@ class NvdecDecoder(UploadingDecoder):
 
         def collect() -> None:
             if session.damaged:
-                raise DecodeError("NVDEC reports damage")
+                raise DecodeError(_DAMAGE)
             for stamp in session.take_converted():
                 frame = int(index.frame_of_packet[self._packet_of[stamp]])
                 fed.pop(frame, None)
@@ -350,8 +352,10 @@ class NvdecEngine(HybridEngine):
         left = decoder.left
         if not left:
             return
-        reason = decoder.refusal or f"NVDEC did not deliver frame {left[0]}"
-        report.why = f"{self.why}; {reason}, so its part was decoded on the CPU"
+        reason = decoder.reason or f"NVDEC did not deliver frame {left[0]}"
+        with slots.lock:
+            if reason not in report.why:
+                report.why += f"; {reason}, so its part was decoded on the CPU"
         for again in Plan.of(index, left).runs:
             super()._decode_run(decoder, again, index, slots, report)
             yield
