@@ -114,18 +114,21 @@ class Container:
             DecodeError: the container is damaged here; what came before is good.
         """
         packets = self._container.demux(self.stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except (av.error.FFmpegError, MemoryError, ValueError, IndexError) as error:
-                # IndexError: a damaged packet belongs to a stream that appeared on the way, which PyAV does not know.
-                raise DecodeError(
-                    f"{self.source.name}: the container is damaged: {_reason(error)}"
-                ) from error
-            if packet.size > 0:
-                yield packet
+        try:
+            while (packet := self._next_packet(packets)) is not None:
+                if packet.size > 0:
+                    yield packet
+        finally:
+            packets.close()  # PyAV 18 loses memory with every iterator that is only dropped
+
+    def _next_packet(self, packets: Iterator[VideoPacket]) -> VideoPacket | None:
+        try:
+            return next(packets, None)
+        except (av.error.FFmpegError, MemoryError, ValueError, IndexError) as error:
+            # IndexError: a damaged packet belongs to a stream that appeared on the way, which PyAV does not know.
+            raise DecodeError(
+                f"{self.source.name}: the container is damaged: {_reason(error)}"
+            ) from error
 
     def seek(self, pts: int) -> None:
         """Move to the keyframe at or before `pts` (stream time base), as well as the container can.
