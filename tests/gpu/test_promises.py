@@ -207,9 +207,7 @@ def test_any_call_may_fail(videos: Library, driver: Gpu, entry: str, name: str, 
 
 
 @pytest.mark.parametrize("call", [1, 2, 7])
-def test_a_picture_that_the_driver_refuses(
-    videos: Library, driver: Gpu, forget: Callable[[], None], call: int
-) -> None:
+def test_a_picture_that_the_driver_refuses(videos: Library, driver: Gpu, call: int) -> None:
     """CUDA_ERROR_INVALID_VALUE is what parameters of damaged headers lead to: decoded again, but never unseen."""
     emulator = driver.emulator
     assert emulator is not None
