@@ -11,8 +11,6 @@ namespace {
 
 // Pictures the parser may hold back after they are decoded, so that NVDEC works on while one is mapped.
 constexpr unsigned kDisplayDelay = 3;
-// min_num_decode_surfaces may come as 0; no stream needs more than 16 references and the current picture.
-constexpr unsigned kUnknownSurfaces = 20;
 
 /// One mapped surface; unmapped at the end of the scope. The next map is on the same stream, so the driver overwrites
 /// it only after the kernels that read it.
@@ -223,7 +221,9 @@ void NvdecSession::use_decoder_for(const nvcuvid::VideoFormat& format) {
   wanted.bit_depth = bit_depth(format);
   wanted.width = format.coded_width;
   wanted.height = format.coded_height;
-  const unsigned needed = format.min_num_decode_surfaces != 0 ? format.min_num_decode_surfaces : kUnknownSurfaces;
+  // The driver need not say how many; how many pictures a parser keeps waiting beyond its references is its own affair.
+  const unsigned needed =
+      format.min_num_decode_surfaces != 0 ? format.min_num_decode_surfaces : nvcuvid::kMaxDecodeSurfaces;
   wanted.surfaces = std::min(needed + kDisplayDelay, nvcuvid::kMaxDecodeSurfaces);
   if (decoder_ && fits(decoder_->format(), wanted)) {
     return;

@@ -160,7 +160,9 @@ def spell(switches: dict[str, str]) -> str:
 
 
 def guilty(failed: Combination, ask: Callable[[Combination], Outcome]) -> str:
-    """Say which switch it takes to fail, if one is enough."""
+    """Say which switch it takes to fail, if one is enough; tried with nothing kept from before."""
+    if not ask(failed)["problems"]:
+        return "not when tried again"
     if ask(replace(failed, switches=DEFAULTS))["problems"]:
         return "with no switch turned too"
     enough = [

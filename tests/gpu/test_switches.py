@@ -47,6 +47,15 @@ def test_open_questions(
         check(videos[clip], ft.Every(1), SMALL)
 
 
+@pytest.mark.usefixtures("fresh_pool")
+def test_a_driver_that_does_not_say_how_many_surfaces(
+    check: Check, corpus: Path, switch: Callable[[str, str], None]
+) -> None:
+    """A stream that leaves the number of waiting pictures to its level needs most."""
+    switch("min_surfaces", "0")
+    check(corpus / "conformance/h264-jvt/fuzzing-corpus__HCBP2_HHI_A.264", ft.Every(1), SMALL)
+
+
 @pytest.mark.parametrize("status", ["8", "9"])
 def test_damage_that_the_driver_reports(videos: Library, status: str) -> None:
     """The part of the video that it is in is decoded on the CPU: the bytes stay the same."""
