@@ -143,3 +143,21 @@ print(json.dumps(engines))
     assert engines["h264"] == engines["hevc"] == engines["vp9"] == "nvdec"
     assert engines["av1"] == ("nvdec" if profile in ("a10", "l4", "b200") else "hybrid")
     assert engines["h264_10bit"] == ("nvdec" if profile == "b200" else "hybrid")
+
+
+def test_av1_changes_its_size_between_keyframes(corpus: Path) -> None:
+    """A new decoder would lack the references, so the rest is decoded on the CPU."""
+    code = """
+import sys, numpy as np, frametap as ft
+from gpu.driver import Gpu
+driver, small = Gpu(), ft.Transform(size=48)
+for path in sys.argv[1:]:
+    expected = ft.sample(path, ft.Every(1), small, device="cpu")
+    batch = ft.sample(path, ft.Every(1), small, device="cuda")
+    np.testing.assert_array_equal(driver.host(batch), expected.numpy())
+    print(batch.report.why)
+assert driver.emulator.violations() == []
+"""
+    names = ("edge/fate-suite__switch_frame.mp4", "conformance/av1-dav1d/rav1d__00001133.ivf")
+    said = run(code, [corpus / name for name in names], devices="b200", switches="min_size=0")
+    assert said.count("the pictures change their size where others refer to them") == len(names)

@@ -105,7 +105,6 @@ void Av1Stream::read_obu(Bytes obu, AccessUnit& pending, uint64_t position, cons
     read_frame_header(BitReader(payload), pending);
     pending.position = position;
     pending.slice_offsets = {0};
-    describe(pending);
   }
   if (type == frame_header_obu || type == tile_group_obu || type == frame_obu)
     pending.slices.insert(pending.slices.end(), payload.begin(), payload.end());
@@ -148,11 +147,12 @@ void Av1Stream::read_sequence(BitReader in) {
       if (display_delay && in.flag()) in.u(4);
     }
   }
-  int width_bits = static_cast<int>(in.u(4)) + 1, height_bits = static_cast<int>(in.u(4)) + 1;
-  s.width = in.u(width_bits) + 1;
-  s.height = in.u(height_bits) + 1;
+  s.width_bits = static_cast<int>(in.u(4)) + 1;
+  s.height_bits = static_cast<int>(in.u(4)) + 1;
+  s.size.width = in.u(s.width_bits) + 1;
+  s.size.height = in.u(s.height_bits) + 1;
   if (!s.reduced) s.frame_ids = in.flag();
-  if (s.frame_ids) s.id_bits = in.u(4) + 2, s.id_bits += in.u(3) + 1;
+  if (s.frame_ids) s.id_delta_bits = in.u(4) + 2, s.id_bits = s.id_delta_bits + in.u(3) + 1;
   in.u(3);  // 128x128 superblocks, filter intra, intra edge filter
   if (!s.reduced) {
     in.u(4);
@@ -188,7 +188,7 @@ void Av1Stream::read_color(BitReader& in, unsigned profile) {
   }
 }
 
-// 5.9.2, up to refresh_frame_flags
+// 5.9.2, up to the frame's size
 void Av1Stream::read_frame_header(BitReader in, AccessUnit& unit) {
   const Sequence& s = sequence_;
   unsigned type = key_frame;
@@ -201,7 +201,9 @@ void Av1Stream::read_frame_header(BitReader in, AccessUnit& unit) {
       if (key_in_slot_[static_cast<size_t>(unit.shown_slot)]) {  // it restarts the sequence: every slot holds it now
         unit.refreshes = 0xFF;
         key_in_slot_.fill(true);
+        sizes_.fill(sizes_[static_cast<size_t>(unit.shown_slot)]);
       }
+      describe(unit, sizes_[static_cast<size_t>(unit.shown_slot)]);
       return;
     }
     type = in.u(2);
@@ -214,7 +216,7 @@ void Av1Stream::read_frame_header(BitReader in, AccessUnit& unit) {
   bool screen_content = s.screen_content == select_value ? in.flag() : s.screen_content;
   if (screen_content && s.integer_mv == select_value) in.bit();
   if (s.frame_ids) in.u(static_cast<int>(s.id_bits));
-  if (type != switch_frame && !s.reduced) in.bit();  // frame_size_override_flag
+  bool overrides = type == switch_frame || (!s.reduced && in.flag());  // frame_size_override_flag
   in.u(static_cast<int>(s.order_hint_bits));
   bool intra = type == key_frame || type == intra_only_frame;
   if (!intra && !resilient) in.u(3);
@@ -224,8 +226,39 @@ void Av1Stream::read_frame_header(BitReader in, AccessUnit& unit) {
   unit.intra = intra;
   unit.starts_sequence = type == key_frame && unit.shown;
   unit.reference = unit.refreshes != 0;
+  if ((!intra || unit.refreshes != 0xFF) && resilient && s.order_hint)
+    for (int i = 0; i < 8; ++i) in.u(static_cast<int>(s.order_hint_bits));
+  FrameSize size = intra ? read_size(in, overrides) : read_inter_size(in, overrides, resilient);
   for (size_t i = 0; i < 8; ++i)
-    if (unit.refreshes >> i & 1) key_in_slot_[i] = type == key_frame;
+    if (unit.refreshes >> i & 1) key_in_slot_[i] = type == key_frame, sizes_[i] = size;
+  describe(unit, size);
+}
+
+// 5.9.5: what super-resolution makes of it is this size again.
+FrameSize Av1Stream::read_size(BitReader& in, bool overrides) const {
+  if (!overrides) return sequence_.size;
+  unsigned width = in.u(sequence_.width_bits) + 1;
+  return {width, in.u(sequence_.height_bits) + 1};
+}
+
+// The references of a frame, then 5.9.7. With short signaling only the last and the golden one are named; the others
+// follow from order hints, which are not kept: they count as the last one.
+FrameSize Av1Stream::read_inter_size(BitReader& in, bool overrides, bool resilient) const {
+  const Sequence& s = sequence_;
+  std::array<size_t, 7> references{};
+  bool is_short = s.order_hint && in.flag();
+  if (is_short) {
+    references.fill(in.u(3));
+    references[3] = in.u(3);
+  }
+  for (size_t& reference : references) {
+    if (!is_short) reference = in.u(3);
+    if (s.frame_ids) in.u(static_cast<int>(s.id_delta_bits));
+  }
+  if (overrides && !resilient)
+    for (size_t reference : references)
+      if (in.flag()) return sizes_[reference];
+  return read_size(in, overrides);
 }
 
 void Av1Stream::skip_removal_times(BitReader& in, unsigned temporal, unsigned spatial) const {
@@ -236,13 +269,13 @@ void Av1Stream::skip_removal_times(BitReader& in, unsigned temporal, unsigned sp
   }
 }
 
-void Av1Stream::describe(AccessUnit& unit) const {
+void Av1Stream::describe(AccessUnit& unit, FrameSize size) const {
   const Sequence& s = sequence_;
   CUVIDEOFORMAT& f = unit.format.format;
   f.codec = cudaVideoCodec_AV1;
-  f.coded_width = round_up(s.width, 8);
-  f.coded_height = round_up(s.height, 8);
-  f.display_area = {0, 0, static_cast<int>(s.width), static_cast<int>(s.height)};
+  f.coded_width = round_up(size.width, 8);
+  f.coded_height = round_up(size.height, 8);
+  f.display_area = {0, 0, static_cast<int>(size.width), static_cast<int>(size.height)};
   f.chroma_format = static_cast<cudaVideoChromaFormat>(s.chroma);
   f.bit_depth_luma_minus8 = f.bit_depth_chroma_minus8 = static_cast<unsigned char>(s.depth);
   f.progressive_sequence = 1;
@@ -250,10 +283,10 @@ void Av1Stream::describe(AccessUnit& unit) const {
   f.frame_rate = {s.time_scale, s.units_in_tick};
   set_signal(f, 5, s.full_range, s.primaries, s.transfer, s.matrix);
   set_aspect(f, 1, 1);
-  unit.format.av1.max_width = s.width;
-  unit.format.av1.max_height = s.height;
-  unit.width = static_cast<int>(s.width);
-  unit.height = static_cast<int>(s.height);
+  unit.format.av1.max_width = s.size.width;
+  unit.format.av1.max_height = s.size.height;
+  unit.width = static_cast<int>(size.width);
+  unit.height = static_cast<int>(size.height);
 }
 
 }  // namespace emu

@@ -25,14 +25,16 @@ class Vp8Stream : public FrameStream {
   unsigned width_ = 0, height_ = 0;
 };
 
+struct FrameSize {
+  unsigned width = 0, height = 0;
+};
+
 class Vp9Stream : public FrameStream {
  protected:
   void read_packet(Bytes packet, uint64_t position, const UnitSink& sink) override;
 
  private:
-  struct Size {
-    unsigned width = 0, height = 0;
-  };
+  using Size = FrameSize;
   bool read_frame(Bytes frame, AccessUnit& unit);
   void read_color(BitReader& in, unsigned profile);
   Size read_size(BitReader& in, bool from_references, const std::array<unsigned, 3>& references);
@@ -55,7 +57,9 @@ class Av1Stream : public FrameStream {
   struct Sequence {
     bool known = false, reduced = false, frame_ids = false, order_hint = false, decoder_model = false;
     bool equal_interval = false;
-    unsigned width = 0, height = 0, id_bits = 0, order_hint_bits = 0, screen_content = 2, integer_mv = 2;
+    FrameSize size;
+    int width_bits = 0, height_bits = 0;
+    unsigned id_bits = 0, id_delta_bits = 0, order_hint_bits = 0, screen_content = 2, integer_mv = 2;
     unsigned removal_bits = 0, presentation_bits = 0, depth = 0, chroma = 1;
     unsigned primaries = 2, transfer = 2, matrix = 2, time_scale = 0, units_in_tick = 0;
     bool full_range = false;
@@ -68,12 +72,15 @@ class Av1Stream : public FrameStream {
   void read_color(BitReader& in, unsigned profile);
   void read_frame_header(BitReader in, AccessUnit& unit);
   void skip_removal_times(BitReader& in, unsigned temporal, unsigned spatial) const;
-  void describe(AccessUnit& unit) const;
+  FrameSize read_size(BitReader& in, bool overrides) const;
+  FrameSize read_inter_size(BitReader& in, bool overrides, bool resilient) const;
+  void describe(AccessUnit& unit, FrameSize size) const;
 
   bool annexb_;
   Sequence sequence_;
   std::array<bool, 8> key_in_slot_{};
-  bool header_seen_ = false;  // of the frame whose tile groups come
+  std::array<FrameSize, 8> sizes_{};  // of the reference slots
+  bool header_seen_ = false;          // of the frame whose tile groups come
   unsigned temporal_id_ = 0, spatial_id_ = 0;
 };
 
