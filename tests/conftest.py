@@ -82,12 +82,13 @@ def _emulated(library: str) -> Path:
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
-    """A Ray of two CPUs for all tests that need one, since starting it takes longer than most of them; no dashboard."""
+    """A Ray of two CPUs, which is told of a GPU, for all tests that need one: starting it takes longer than most of them."""
     from integrations.real import real
 
     ray, ray_data = real("ray"), real("ray.data")
     ray.init(
         num_cpus=2,
+        num_gpus=1,
         include_dashboard=False,
         log_to_driver=False,
         logging_level="ERROR",

@@ -199,10 +199,14 @@ std::unique_ptr<NvDecoder> DecoderPool::acquire_any(const DecoderFormat& format)
   }
 }
 
+void DecoderPool::stops_working(NvDecoder& decoder) noexcept {
+  working_ -= std::exchange(decoder.working_, false) ? 1 : 0;
+}
+
 void DecoderPool::pause(NvDecoder& decoder) noexcept {
   {
     const std::lock_guard lock(mutex_);
-    working_ -= std::exchange(decoder.working_, false) ? 1 : 0;
+    stops_working(decoder);
   }
   changed_.notify_all();
 }
@@ -214,9 +218,9 @@ void DecoderPool::resume(NvDecoder& decoder) {
 }
 
 void DecoderPool::release(std::unique_ptr<NvDecoder> decoder) noexcept {
-  pause(*decoder);
   {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(mutex_);  // for both: who waits for an engine finds the decoder too, and makes no new one
+    stops_working(*decoder);
     const unsigned most = decoder->engines_;
     idle_.push_front(std::move(decoder));
     while (idle_.size() > most) {

@@ -93,6 +93,7 @@ class DecoderPool {
   void make_room(size_t bytes);
   std::unique_ptr<NvDecoder> create(const DecoderFormat& format);
   bool may_work(size_t bytes, unsigned engines);
+  void stops_working(NvDecoder& decoder) noexcept;  // under the lock
 
   Device& device_;
   std::mutex mutex_;

@@ -92,3 +92,11 @@ def check(driver: Gpu) -> Callable[..., ft.FrameBatch]:
         return batch
 
     return run
+
+
+@pytest.fixture
+def torch() -> Any:
+    module = pytest.importorskip("torch", reason="torch is not installed")
+    if not module.cuda.is_available():
+        pytest.skip("this torch has no CUDA")
+    return module

@@ -80,3 +80,10 @@ def forget() -> None:
     forget_converters()
     forget_caps()
     _core.CudaDevice.shutdown()
+
+
+def busy(torch: Any) -> None:
+    """Give the current stream work for some milliseconds."""
+    matrix = torch.ones(4096, 4096, device="cuda")
+    for _ in range(8):
+        matrix = matrix @ matrix * 1e-4

@@ -124,6 +124,19 @@ print("done")
     assert run(code, paths, devices="tiny", seed=3) == "done\n"
 
 
+def test_one_decoder_goes_from_video_to_video(videos: Library) -> None:
+    """Whoever waits for the only engine finds the decoder that had it: making one takes longer than a short clip."""
+    code = """
+import sys, frametap as ft
+from gpu.driver import Gpu
+driver, small = Gpu(), ft.Transform(size=32)
+with ft.sample_many([sys.argv[1]] * 24, ft.Uniform(3), small, device="cuda", workers=3) as batches:
+    assert all(batch.report.engine == "nvdec" for batch in batches)
+print(driver.emulator["calls.cuvidCreateDecoder"], driver.emulator["calls.cuvidDestroyDecoder"])
+"""
+    assert run(code, [videos["h264"]], devices="tiny") == "1 0\n"
+
+
 @pytest.mark.parametrize("profile", ["t4", "a10", "l4", "h100", "b200", "tiny"])
 def test_gpus(videos: Library, profile: str) -> None:
     code = """

@@ -10,7 +10,7 @@ import pytest
 import frametap as ft
 from frametap import _core
 from frametap.engines.device_array import DeviceArray, stream_handle
-from gpu.driver import Gpu, Library
+from gpu.driver import Gpu, Library, busy
 
 SMALL = ft.Transform(size=(24, 32))
 CUDA = 2  # kDLCUDA
@@ -165,14 +165,6 @@ def test_second_gpu(videos: Library, driver: Gpu) -> None:
 
 
 @pytest.fixture
-def torch() -> Any:
-    module = pytest.importorskip("torch", reason="torch is not installed")
-    if not module.cuda.is_available():
-        pytest.skip("this torch has no CUDA")
-    return module
-
-
-@pytest.fixture
 def cupy() -> Any:
     return pytest.importorskip("cupy", reason="cupy is not installed")
 
@@ -237,13 +229,6 @@ def test_out_is_a_cupy_array(videos: Library, cupy: Any) -> None:
     batch = on_gpu(videos, out=out)
     assert batch._data.address == out.data.ptr
     np.testing.assert_array_equal(out.get(), on_cpu(videos))
-
-
-def busy(torch: Any) -> None:
-    """Give the current stream work for some milliseconds."""
-    matrix = torch.ones(4096, 4096, device="cuda")
-    for _ in range(8):
-        matrix = matrix @ matrix * 1e-4
 
 
 @pytest.mark.gpu

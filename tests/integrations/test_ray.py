@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import emulator_control
 import frametap as ft
 from clips import ClipLibrary
 from integrations.real import real
@@ -150,6 +152,61 @@ def test_actors(folder: Path, clips: ClipLibrary) -> None:
     assert "frames" not in first
     assert "video" not in first
     assert second["error"].startswith("SourceError")
+
+
+def on_its_gpu(batch: ft.FrameBatch) -> dict[str, Any]:
+    """What an actor does with a batch that stays on its GPU: here it says how it came there."""
+    from gpu.driver import Gpu
+
+    driver = Gpu()
+    assert driver.emulator is not None
+    return {
+        "pixels": driver.host(batch),
+        "device": batch.device,
+        "engine": batch.report.engine,
+        "actor": os.getpid(),
+        "decoders": driver.emulator["calls.cuvidCreateDecoder"],
+        "broken": driver.emulator.violations(),
+    }
+
+
+def test_actors_that_share_a_gpu(clips: ClipLibrary, emulated_nvdec: Path) -> None:
+    """Two actors with half a GPU each, as Ray counts; NVDEC is emulated in both."""
+    assert emulated_nvdec.is_dir()
+    names = ["h264", "audio_only", "h264"] * 4
+    paths = [str(clips[name]) for name in names]
+    videos = ray_data.from_items([{"path": path, "row": i} for i, path in enumerate(paths)])
+    arguments = {"sampler": ft.Uniform(4), "transform": SMALL, "consume": on_its_gpu}
+    folders = ":".join(str(folder) for folder in Path(__file__).parents[:2])
+    variables = emulator_control.environment(profile="strict", devices="tiny")
+    names_of_needed = ("LD_LIBRARY_PATH", "FRAMETAP_EMU_PROFILE", "FRAMETAP_EMU_DEVICES")
+    needed = {name: variables[name] for name in names_of_needed}
+    rows = videos.map_batches(
+        ours.VideoSampler,
+        fn_constructor_kwargs=arguments,
+        batch_size=3,
+        compute=ray_data.ActorPoolStrategy(size=2),
+        num_gpus=0.5,
+        num_cpus=0.5,
+        runtime_env={"env_vars": {**needed, "FRAMETAP_EMULATED": "1", "PYTHONPATH": folders}},
+    ).take_all()
+    decoders: dict[int, int] = {}
+    for row in rows:
+        name = names[row["row"]]
+        if name == "audio_only":
+            assert row["error"].startswith("SourceError")
+            assert row["pixels"] is None
+            continue
+        assert row["error"] == ""
+        assert (row["device"], row["engine"]) == ("cuda:0", "nvdec")
+        assert list(row["broken"]) == []
+        expected = ft.sample(clips[name], ft.Uniform(4), SMALL, device="cpu")
+        np.testing.assert_array_equal(row["pixels"], expected.numpy())
+        decoders[row["actor"]] = max(decoders.get(row["actor"], 0), row["decoders"])
+    assert len(rows) == len(names)
+    assert 1 <= len(decoders) <= 2
+    # One pool for all batches of an actor: one decoder for the one engine, not one per video.
+    assert set(decoders.values()) == {1}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -266,6 +266,18 @@ def test_prefetch_keeps_order_and_depth() -> None:
         assert batch["names"] == ["a"]
         assert isinstance(batch["pair"], tuple)
     assert got == list(range(10))
+
+
+class Pair(NamedTuple):
+    x: torch.Tensor
+    y: list[int]
+
+
+def test_prefetch_keeps_named_tuples() -> None:
+    (batch,) = prefetch([Pair(torch.ones(2), [3])], "cpu")
+    assert isinstance(batch, Pair)
+    assert batch.x.tolist() == [1, 1]
+    assert batch.y == [3]
 
 
 def test_prefetch_hands_errors_on_at_their_turn() -> None:

@@ -101,5 +101,6 @@ def _each_tensor(value: Any, do: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _each_tensor(item, do) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)([_each_tensor(item, do) for item in value])
+        items = [_each_tensor(item, do) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
