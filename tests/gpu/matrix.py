@@ -121,6 +121,7 @@ class Tally:
         }
         self.axes |= {name: Counter() for name in (*PAIRED, "gpu", "way", "why")}
         self.switches: Counter[str] = Counter()
+        self.by_nvdec: set[str] = set()
         self.shortened = 0
         self.failures: list[str] = []
 
@@ -134,6 +135,8 @@ class Tally:
         for axis, value in values.items():
             self.axes[axis][value] += 1
         self.switches.update(f"{name}={value}" for name, value in done.switches.items())
+        if outcome["way"].startswith("nvdec"):
+            self.by_nvdec.add(done.clip)
         self.shortened += outcome.get("shortened", False)
 
     def report(self, walk: Walk) -> str:
@@ -142,10 +145,11 @@ class Tally:
         most |= {"clip x transform": clips * len(TRANSFORMS), "clip x seed": clips * len(SEEDS)}
         lines = [f"{self.axes['clip'].total()} combinations, {len(self.failures)} failed"]
         lines += [f"  {axis}: {len(self.axes[axis])} of {n}" for axis, n in most.items()]
+        lines.append(f"  clips that NVDEC decoded, on one GPU at least: {len(self.by_nvdec)}")
         lines += [f"  {axis}: {counts(self.axes[axis])}" for axis in ("way", "gpu", *PAIRED)]
         lines.append(f"  switches: {counts(self.switches)}")
         lines.append(
-            f"  a stretch of what the sampler chose, as all of it is too large: {self.shortened}"
+            f"  a stretch of what the sampler chose, as all of it would put out more than 48 MiB: {self.shortened}"
         )
         lines += [f"  {n} x {why}" for why, n in self.axes["why"].most_common()]
         return "\n".join([*lines, *self.failures])
