@@ -155,6 +155,20 @@ def test_h264_second_fields(packets: list[bytes], second: list[int]) -> None:
     assert [n for n, flag in enumerate(flags) if flag & SECOND_FIELD] == second
 
 
+def test_h264_decoding_does_not_begin_at_a_second_field() -> None:
+    """Whatever its recovery point (D.2.8) promises; at the first field of a frame it counts."""
+    recovery_point = unit(6, f"{6:08b}", f"{1:08b}", ue(0) + "1" + "0" + "00" + "100")
+    parser = PacketParser("h264", SPS + PPS)
+    packets = [
+        FIRST,
+        recovery_point + picture(0, "bottom", order=1),
+        recovery_point + picture(1, "top", order=2),
+        picture(1, "bottom", order=3),
+    ]
+    starts = [bool(parser.parse(packet)[0] & START) for packet in packets]
+    assert starts == [True, False, True, False]
+
+
 def test_h264_end_of_sequence_matters_to_what_follows() -> None:
     parser = PacketParser("h264", SPS + PPS)
     packets = [

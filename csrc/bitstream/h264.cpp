@@ -325,7 +325,7 @@ PictureInfo H264Parser::parse(Bytes packet) {
   const bool lone = frames == 0 && fields == 1 && !irregular;
   const bool second = lone && first_field_ && field.completes(*first_field_);
   first_field_ = lone && !second ? std::optional(field) : std::nullopt;
-  if (second) info.flags |= kSecondField;
+  if (second) info.flags = (info.flags & ~kStart) | kSecondField;  // half a frame is no place to begin
   if (irregular || frames > 1 || (frames == 0 && fields != 2) || (frames == 1 && fields != 0)) info.flags |= kIrregular;
   info.flags |= kParsed | kShown;
   return info;
