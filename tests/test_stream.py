@@ -17,7 +17,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import frametap as ft
-from clips import ClipLibrary
+from clips import Clip, ClipLibrary, encode
 from frametap.engines import cpu
 from frametap.engines.base import Destination
 from frametap.engines.run_decoder import RunDecoder
@@ -198,3 +198,23 @@ def test_no_frame_threads_where_only_decoding_tells_the_frames(
         assert isinstance(video._engine, cpu.CpuEngine)
         assert set(video._engine._idle) == {3 if method == "headers" else 1}
     assert_array_equal(sampled, streamed)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
+def test_intervals_are_sought_not_read_up_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """MPEG-TS is sought by dts: at the pts of a keyframe whose pictures are reordered, FFmpeg is behind it."""
+    path = tmp_path / f"clip{suffix}"
+    options = {"x264-params": "keyint=20:min-keyint=20:scenecut=0:bframes=3:b-adapt=0"}
+    encode(path, Clip("libx264", suffix, encoded=300, options=options))
+    opened: list[RunDecoder] = []
+    reopen = RunDecoder._reopen
+    monkeypatch.setattr(RunDecoder, "_reopen", lambda self: (opened.append(self), reopen(self)))
+    wanted = [281, 41, 203, 102]
+    with ft.open(path, transform=SMALL, threads=1, device="cpu") as video:
+        expected = video.sample(ft.Every(1)).numpy()
+        opened.clear()
+        for number in wanted:
+            assert_array_equal(video[number].numpy(), expected[number])
+    assert not opened

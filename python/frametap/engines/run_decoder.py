@@ -28,6 +28,8 @@ _END = 1 << 62
 _READ_ON_PACKETS = 32
 # After a seek the demuxer may hand out a few packets from before the keyframe; more means that it landed elsewhere.
 _SYNC_PACKETS = 256
+# A packet's dts is not below the least pts of so many packets before it: the most that any codec reorders.
+_REORDERED_PACKETS = 16
 # How much further to read when a wanted picture does not come out of a stream that only decoding could index.
 _FURTHER_PACKETS = 32
 
@@ -89,6 +91,8 @@ class RunDecoder:
         self._next = _END if container else 0
         self._packets = self._container.packets()
         self._used = False
+        # As FFmpeg does in MPEG-TS: the pts of a keyframe leads behind it, where pictures are reordered.
+        self._seeks_by_dts = False
         self._chroma_location = self._signalled_chroma_location()
 
     def _reopen(self) -> None:
@@ -277,22 +281,27 @@ class RunDecoder:
 
     def _seek(self, start: int) -> VideoPacket | None:
         """Let the container seek to packet `start` and find out where it landed; reopen when that is not certain."""
-        try:
-            self._container.seek(int(self.index.packet_pts[start]))
-            self._packets = self._container.packets()
-            for _ in range(_SYNC_PACKETS):
-                packet = next(self._packets, None)
-                if packet is None:
-                    break
-                number = self._number_of(packet)
-                if number is not None and number <= start:
-                    self._next = number + 1
-                    return packet
-                if number is not None:
-                    break
-        except (av.error.FFmpegError, DecodeError, OSError, ValueError):
-            pass
+        with contextlib.suppress(av.error.FFmpegError, DecodeError, OSError, ValueError):
+            if not self._seeks_by_dts and (packet := self._land(start, start)) is not None:
+                return packet
+            if (packet := self._land(max(0, start - _REORDERED_PACKETS), start)) is not None:
+                self._seeks_by_dts = True
+                return packet
         self._reopen()
+        return None
+
+    def _land(self, first: int, start: int) -> VideoPacket | None:
+        """Seek to the least pts of packets `first` to `start`; return a packet from before or at `start`, None if it is later."""
+        self._container.seek(int(self.index.packet_pts[first : start + 1].min()))
+        self._packets = self._container.packets()
+        for _ in range(_SYNC_PACKETS):
+            packet = next(self._packets, None)
+            if packet is None:
+                return None
+            number = self._number_of(packet)
+            if number is not None:
+                self._next = number + 1
+                return packet if number <= start else None
         return None
 
     def _number_of(self, packet: VideoPacket) -> int | None:
