@@ -41,6 +41,58 @@ def test_every_way_of_reading_gives_the_same(
             np.testing.assert_array_equal(batches, expected)
 
 
+def joined(path: Path, parts: list[Path]) -> None:
+    """Write the packets of several files one after another, each at its own time."""
+    with av.open(str(path), "w") as output:
+        stream, offset = None, 0
+        for part in parts:
+            with av.open(str(part)) as source:
+                (video,) = source.streams.video
+                stream = stream or output.add_stream_from_template(video, opaque=True)
+                last = offset
+                for packet in source.demux(video):
+                    if packet.size:
+                        packet.stream = stream
+                        packet.pts, packet.dts = packet.pts + offset, (packet.dts or 0) + offset
+                        last = max(last, packet.pts + packet.duration)
+                        output.mux(packet)
+                offset = last
+
+
+@pytest.mark.parametrize(
+    ("encoder", "suffix", "options"),
+    [
+        ("libsvtav1", ".mkv", {"g": "6"}),
+        ("mpeg2video", ".ts", {"g": "6", "bf": "2"}),
+        ("libx264", ".ts", {"x264-params": "keyint=6:bframes=2:sps-id={number}"}),
+    ],
+)
+def test_frames_do_not_depend_on_what_was_read_before(
+    tmp_path: Path, encoder: str, suffix: str, options: dict[str, str]
+) -> None:
+    """A sequence that states nothing, one that states BT.709, and the first again, with no parameter set of one id replaced."""
+    parts = []
+    for number, color in enumerate([{}, {"colorspace": 1, "color_primaries": 1, "color_trc": 1}]):
+        part = tmp_path / f"part{number}{suffix}"
+        said = {name: text.format(number=number) for name, text in options.items()}
+        encode(part, Clip(encoder, suffix, encoded=FRAMES, options=said, color=color))
+        parts.append(part)
+    path = tmp_path / f"joined{suffix}"
+    joined(path, [*parts, parts[0]])
+    with ft.open(path, device="cpu", transform=SMALL, threads=1) as video:
+        index = video.index
+        assert len(video) == 3 * FRAMES
+    alone = []
+    for number in range(len(index)):
+        with ft.open(path, device="cpu", transform=SMALL, threads=1, index=index) as video:
+            alone.append(video[number].numpy())
+    with ft.open(path, device="cpu", transform=SMALL, threads=1) as video:
+        for number in (FRAMES + 3, 0, FRAMES - 1, FRAMES, 2 * FRAMES - 1, 2 * FRAMES):
+            np.testing.assert_array_equal(video[number].numpy(), alone[number])
+        batches = np.concatenate([batch.numpy() for batch in video.batches(5)])
+    np.testing.assert_array_equal(batches, np.stack(alone))
+
+
 def test_the_colour_of_a_sequence_is_used(tmp_path: Path) -> None:
     """The same pictures encoded alone, each as its sequence states."""
     path = tmp_path / "clip.hevc"

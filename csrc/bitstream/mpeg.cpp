@@ -15,6 +15,11 @@ class Mpeg2Parser final : public PacketParser {
     bool closed = false;
     for (std::size_t at = after_start_code(packet, 0); at < packet.size(); at = after_start_code(packet, at)) {
       const std::uint8_t code = packet[at];
+      if (code == 0xB3) colour_ = 0;  // sequence_header, 6.2.2.1
+      if (code == 0xB5 && at + 5 <= packet.size() && packet[at + 1] >> 4 == 2 && (packet[at + 1] & 1) != 0) {
+        // sequence_display_extension with a colour_description, 6.2.2.4
+        colour_ = colour_statement(false, true, packet[at + 2] << 16 | packet[at + 3] << 8 | packet[at + 4]);
+      }
       if (code == 0xB8 && at + 5 <= packet.size()) closed = (packet[at + 4] & 0x40) != 0;  // closed_gop, 6.2.2.6
       if (code == 0xB7) info.flags |= kIrregular;                                          // sequence_end_code
       if (code == 0x00 && at + 3 <= packet.size()) {                                       // picture_header, 6.2.3
@@ -32,6 +37,7 @@ class Mpeg2Parser final : public PacketParser {
     info.flags |= kParsed | kShown;
     return info;
   }
+  std::uint32_t colour() const override { return colour_; }
 
  private:
   static void describe(PictureInfo& info, int type, bool closed) {
@@ -39,6 +45,8 @@ class Mpeg2Parser final : public PacketParser {
     if (type == kIntra && closed) info.flags |= kReset;
     if (type != kBidirectional) info.flags |= kReference;
   }
+
+  std::uint32_t colour_ = 0;
 };
 
 class Mpeg4Parser final : public PacketParser {

@@ -194,6 +194,7 @@ def _index_by_tables(source: Source, container: Container) -> FrameIndex | None:
 def scan_packets(container: Container) -> Scan:
     """Read every packet and its headers; a damaged container ends the scan early."""
     scan = Scan()
+    colours: set[int] = set()
     try:
         parser = PacketParser(container.codec, container.extradata)
     except ValueError:
@@ -208,13 +209,16 @@ def scan_packets(container: Container) -> Scan:
             scan.discarded.append(packet.is_discard)
             scan.damaged = scan.damaged or packet.is_corrupt
             flags, order, refs = parser.parse(packet) if parser else _UNREAD
+            if parser is not None and flags & START:
+                colours.add(parser.colour)
             scan.flags.append(flags)
             scan.order.append(order)
             scan.refs.append(refs)
     except DecodeError:
         scan.damaged = True
     if parser is not None:
-        scan.fresh_decoders = parser.parameter_sets_changed
+        # FFmpeg goes on with the colour of an earlier sequence where a later one states none.
+        scan.fresh_decoders = parser.parameter_sets_changed or len(colours) > 1
         scan.prime_decoders = parser.needs_first_packet
     return scan
 

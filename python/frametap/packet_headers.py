@@ -52,15 +52,19 @@ def read_headers(index: FrameIndex, source: Source, spans: Iterable[tuple[int, i
     flags, counts = index.packet_flags.copy(), index.ref_counts.copy()
     refs: list[NDArray[np.int32]] = []
     fresh, prime = index.fresh_decoders, index.prime_decoders
+    colours: set[int] = set()
     taken = 0
     spans = list(spans)
     source.prefetch(index.byte_ranges(spans))
     for start, stop in spans:
         parser = PacketParser(index.codec, index.extradata)
         refs.append(index.refs[index.ref_offsets[taken] : index.ref_offsets[start]])
-        refs.append(_read_span(index, source, parser, start, flags[start:stop], counts[start:stop]))
+        found = _read_span(
+            index, source, parser, start, flags[start:stop], counts[start:stop], colours
+        )
+        refs.append(found)
         taken = stop
-        fresh = fresh or parser.parameter_sets_changed
+        fresh = fresh or parser.parameter_sets_changed or len(colours) > 1
         prime = prime or (start == 0 and parser.needs_first_packet)
     refs.append(index.refs[index.ref_offsets[taken] :])
     return replace(
@@ -80,12 +84,15 @@ def _read_span(
     start: int,
     flags: NDArray[np.uint8],
     counts: NDArray[np.uint8],
+    colours: set[int],
 ) -> NDArray[np.int32]:
-    """Parse the packets from `start` on, write their flags and counts, return their references."""
+    """Parse the packets from `start` on, write their flags and counts and what colours they state, return their references."""
     refs: list[int] = []
     for at in range(len(flags)):
         position, size = index.packet_position[start + at], index.packet_size[start + at]
         found, _, distances = parser.parse(source.read_at(int(position), int(size)))
+        if found & START:
+            colours.add(parser.colour)
         if found & IRREGULAR or (found & PARSED and not found & SHOWN):
             raise HeadersDisagreeError(f"packet {start + at}")
         # What cannot be parsed is damaged; the decoder will say so where it matters.
