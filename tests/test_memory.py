@@ -144,5 +144,5 @@ print(min(blocks))
 def test_samples_leave_nothing_behind(clips: ClipLibrary, name: str) -> None:
     """The least of five rounds: what is lost with every sample shows in all of them, a table that grows once in one."""
     live, blocks = measure(AGAIN_AND_AGAIN, clips[name])
-    assert live / 50 < 48  # bytes a sample: less than any object of the decoder's
+    assert live / 50 < 100  # bytes a sample; an iterator of PyAV's lost 150
     assert blocks / 50 < 0.5

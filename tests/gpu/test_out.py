@@ -42,9 +42,9 @@ class Interface:
         return {**interface, **self._changes}
 
 
-def misshapen() -> Interface:
+def misshapen(shape: Any) -> Interface:
     out = Interface()
-    out._changes["shape"] = 7
+    out._changes["shape"] = shape
     return out
 
 
@@ -111,7 +111,10 @@ def test_what_its_stream_still_writes_comes_first(
         (lambda: Interface(mask=object()), "mask"),
         (lambda: Interface(data=None), "data"),
         (lambda: Interface(typestr="nonsense"), "typestr"),
-        (misshapen, "shape"),
+        (lambda: Interface(typestr=None), "typestr"),
+        (lambda: misshapen((4.5, 3, 24, 32)), "shape"),
+        (lambda: Interface(data=(-64, False)), "data"),
+        (lambda: misshapen(7), "shape"),
         (lambda: Interface(data=(np.zeros(4).ctypes.data, False)), "no memory of a GPU"),
         (object, "must be a CUDA tensor"),
     ],

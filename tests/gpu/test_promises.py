@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import frametap as ft
+from frametap.engines.nvdec import _with_reason
 from gpu.driver import Gpu, Library, forget
 
 pytestmark = pytest.mark.emulated
@@ -317,3 +318,12 @@ def test_the_memory_limit_of_decoders(videos: Library, megabytes: str) -> None:
     done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
     assert done.returncode == 1
     assert "FRAMETAP_NVDEC_MEMORY_MB" in done.stderr
+
+
+def test_a_report_names_the_first_reasons_and_stays_short() -> None:
+    why = "asked for"
+    for frame in (12, 1, 12, 300, 4, 5):
+        why = _with_reason(why, f"NVDEC did not deliver frame {frame}")
+    assert why.count("its part was decoded") == 3
+    assert "frame 1," in why
+    assert why.endswith("frame 300, so its part was decoded on the CPU; and other parts")

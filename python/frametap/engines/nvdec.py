@@ -36,6 +36,9 @@ _DECODABLE = {
     "yuv444p": (3, 8), "yuvj444p": (3, 8), "yuv444p10le": (3, 10), "yuv444p12le": (3, 12),
 }  # fmt: skip
 _DAMAGE = "cuvidGetDecodeStatus reports an error in a picture"
+_MAX_REASONS = 3
+_AGAIN = ", so its part was decoded on the CPU"
+_AND_MORE = "; and other parts"
 _CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg1video", "mpeg2video", "mpeg4"})
 
 
@@ -93,6 +96,14 @@ def _timestamps(index: FrameIndex) -> NDArray[np.int64]:
     stamps = np.empty(len(frames), dtype=np.int64)
     stamps[np.lexsort((index.packet_pts, frames))] = np.arange(len(frames))
     return stamps
+
+
+def _with_reason(why: str, reason: str) -> str:
+    """Return a report's `why` with the reason of one more run that FFmpeg decodes; of many, the first few."""
+    clause = f"; {reason}{_AGAIN}"
+    if clause in why or why.endswith(_AND_MORE):
+        return why
+    return why + (clause if why.count(_AGAIN) < _MAX_REASONS else _AND_MORE)
 
 
 class NvdecDecoder(UploadingDecoder):
@@ -354,8 +365,7 @@ class NvdecEngine(HybridEngine):
             return
         reason = decoder.reason or f"NVDEC did not deliver frame {left[0]}"
         with slots.lock:
-            if reason not in report.why:
-                report.why += f"; {reason}, so its part was decoded on the CPU"
+            report.why = _with_reason(report.why, reason)
         for again in Plan.of(index, left).runs:
             super()._decode_run(decoder, again, index, slots, report)
             yield

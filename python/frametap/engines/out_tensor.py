@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,8 +76,8 @@ def _view(out: Any, stream: int) -> Any:
 
 def _by_interface(out: Any, interface: dict[str, Any], cuda: CudaDevice, stream: int) -> OutTensor:
     shape = _numbers(interface, "shape")
-    address, read_only = _entry(interface, "data", lambda data: (int(data[0]), bool(data[1])))
-    dtype = _entry(interface, "typestr", np.dtype)
+    address, read_only = _entry(interface, "data", _address_and_flag)
+    dtype = _entry(interface, "typestr", _dtype_of)
     strides = None if interface.get("strides") is None else _numbers(interface, "strides")
     if strides is not None and len(strides) != len(shape):
         raise ValueError(f"out has the shape {shape} and the strides {strides}")
@@ -103,12 +104,29 @@ def _entry(interface: dict[str, Any], key: str, read: Any) -> Any:
         raise ValueError(f"out has a __cuda_array_interface__ whose {key} is {found}") from error
 
 
+def _address_and_flag(data: Any) -> tuple[int, bool]:
+    address = operator.index(data[0])
+    if not 0 <= address < 1 << 64:
+        raise ValueError("no address")
+    return address, bool(data[1])
+
+
+def _dtype_of(typestr: Any) -> np.dtype[Any]:
+    if not isinstance(typestr, str):
+        raise TypeError("no string")  # numpy takes None for float64
+    return np.dtype(typestr)
+
+
 def _numbers(interface: dict[str, Any], key: str) -> tuple[int, ...]:
-    numbers: tuple[int, ...] = _entry(interface, key, lambda value: tuple(map(int, value)))
+    numbers: tuple[int, ...] = _entry(
+        interface, key, lambda value: tuple(map(operator.index, value))
+    )
     return numbers
 
 
 def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...] | None, itemsize: int) -> bool:
+    if 0 in shape:
+        return True
     expected = itemsize
     for length, stride in zip(reversed(shape), reversed(strides or ()), strict=False):
         if length != 1 and stride != expected:
