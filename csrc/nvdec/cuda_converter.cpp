@@ -12,20 +12,13 @@ CudaConverter::CudaConverter(std::shared_ptr<Device> device, CudaTables tables)
   const ContextScope scope(*device_);
   FRAMETAP_CU(cuMemcpyHtoDAsync, uploaded_.address(), tables_.bytes().data(), tables_.bytes().size(),
               device_->upload_stream());
-  // Once per geometry: from here on any stream may read the tables.
+  // Once per geometry: from here on any stream may read the tables. Launches read them until they are over.
   FRAMETAP_CU(cuStreamSynchronize, device_->upload_stream());
-  uploaded_.free_on(device_->retire_stream());
+  uploaded_.shared_with_other_streams();
 }
 
 void CudaConverter::launch(std::span<const Plane> planes, uint64_t out, uint64_t scratch, CUstream stream) const {
-  try {
-    device_->launch(tables_, tables_.params(uploaded_.address(), planes, scratch, out), stream);
-    // Now, not when the tables go: the stream may be gone by then.
-    device_->order(stream, device_->retire_stream());
-  } catch (...) {
-    uploaded_.shared_with_other_streams();  // one kernel may be under way, unordered
-    throw;
-  }
+  device_->launch(tables_, tables_.params(uploaded_.address(), planes, scratch, out), stream);
 }
 
 }  // namespace frametap

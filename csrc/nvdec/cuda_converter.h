@@ -26,7 +26,7 @@ class CudaConverter {
  private:
   std::shared_ptr<Device> device_;
   CudaTables tables_;
-  mutable DeviceMemory uploaded_;  // launches read it; that it goes in the order of them is noted here
+  DeviceMemory uploaded_;
 };
 
 }  // namespace frametap

@@ -82,7 +82,6 @@ Device::~Device() {
       return;
     }
     driver().cuEventDestroy(order_event_);
-    driver().cuStreamDestroy(retire_stream_);
     driver().cuStreamDestroy(upload_stream_);
     driver().cuModuleUnload(module_);
   }
@@ -98,13 +97,10 @@ void Device::load_kernels() {
     FRAMETAP_CU(cuModuleGetFunction, &vertical_, module_, "frametap_vertical");
     FRAMETAP_CU(cuModuleGetFunction, &horizontal_, module_, "frametap_horizontal");
     FRAMETAP_CU(cuStreamCreate, &upload_stream_, CU_STREAM_NON_BLOCKING);
-    FRAMETAP_CU(cuStreamCreate, &retire_stream_, CU_STREAM_NON_BLOCKING);
     FRAMETAP_CU(cuEventCreate, &order_event_, CU_EVENT_DISABLE_TIMING);
   } catch (...) {
-    for (CUstream stream : {retire_stream_, upload_stream_}) {
-      if (stream != nullptr) {
-        driver().cuStreamDestroy(stream);
-      }
+    if (upload_stream_ != nullptr) {
+      driver().cuStreamDestroy(upload_stream_);
     }
     driver().cuModuleUnload(module_);
     throw;

@@ -3,7 +3,6 @@
 
 #include <cuda.h>
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -35,9 +34,6 @@ class Device : public std::enable_shared_from_this<Device> {
   const std::string& name() const { return name_; }
   CUcontext context() const { return context_; }
   CUstream upload_stream() const { return upload_stream_; }
-  /// A stream that does nothing but wait for others: what is freed on it is freed after all that it was told to wait
-  /// for.
-  CUstream retire_stream() const { return retire_stream_; }
   DecoderPool& decoders() { return *decoders_; }
 
   /// What NVDEC of this GPU can decode. Throws DeviceError without libnvcuvid.
@@ -61,8 +57,7 @@ class Device : public std::enable_shared_from_this<Device> {
   CUmodule module_ = nullptr;
   CUfunction vertical_ = nullptr, horizontal_ = nullptr;
   CUstream upload_stream_ = nullptr;  // for tables: the default stream would wait for everybody's
-  CUstream retire_stream_ = nullptr;
-  CUevent order_event_ = nullptr;  // recorded and waited for in one go, so one serves all streams
+  CUevent order_event_ = nullptr;     // recorded and waited for in one go, so one serves all streams
   mutable std::mutex order_mutex_;
   std::string name_;
   std::unique_ptr<DecoderPool> decoders_;
@@ -102,8 +97,7 @@ class DeviceMemory {
   size_t bytes() const { return bytes_; }
   /// Gives it back in the order of another stream, which was made to wait for its allocation.
   void free_on(CUstream stream) { stream_ = stream; }
-  /// Streams that nobody can name then may still read when this memory is let go: wait for everything then.
-  /// Thread-safe.
+  /// Another stream was told to wait for ours and may still read when this memory is let go: wait for everything then.
   void shared_with_other_streams() { foreign_readers_ = true; }
 
  private:
@@ -111,7 +105,7 @@ class DeviceMemory {
   size_t bytes_;
   CUstream stream_;
   CUdeviceptr address_ = 0;
-  std::atomic<bool> foreign_readers_ = false;
+  bool foreign_readers_ = false;
 };
 
 /// Page-locked host memory, which copies to the GPU run from without a detour.
