@@ -219,8 +219,8 @@ void DecoderPool::resume(NvDecoder& decoder) {
 
 void DecoderPool::release(std::unique_ptr<NvDecoder> decoder) noexcept {
   {
-    const std::lock_guard lock(
-        mutex_);  // for both: who waits for an engine finds the decoder too, and makes no new one
+    // One lock for both: who waits for an engine finds the decoder too, and makes no new one.
+    const std::lock_guard lock(mutex_);
     stops_working(*decoder);
     const unsigned most = decoder->engines_;
     idle_.push_front(std::move(decoder));

@@ -113,7 +113,7 @@ class Comparer:
         tolerance = tolerance_of(job.index) * step_of(job.transform)
         problems += differences(batch, expected, found, tolerance)
         why, way = batch.report.why, batch.report.engine
-        in_part = way == "nvdec" and why.endswith("on the CPU")
+        in_part = way == "nvdec" and "decoded on the CPU" in why
         return {
             "way": way + ", a part of it on the CPU" * in_part,
             "why": f"{wanted.clip}: {why}" * in_part,

@@ -170,17 +170,17 @@ def on_its_gpu(batch: ft.FrameBatch) -> dict[str, Any]:
     }
 
 
-def test_actors_that_share_a_gpu(clips: ClipLibrary, emulated_nvdec: Path) -> None:
+@pytest.mark.usefixtures("emulated_nvdec")
+def test_actors_that_share_a_gpu(clips: ClipLibrary) -> None:
     """Two actors with half a GPU each, as Ray counts; NVDEC is emulated in both."""
-    assert emulated_nvdec.is_dir()
     names = ["h264", "audio_only", "h264"] * 4
     paths = [str(clips[name]) for name in names]
     videos = ray_data.from_items([{"path": path, "row": i} for i, path in enumerate(paths)])
     arguments = {"sampler": ft.Uniform(4), "transform": SMALL, "consume": on_its_gpu}
     folders = ":".join(str(folder) for folder in Path(__file__).parents[:2])
     variables = emulator_control.environment(profile="strict", devices="tiny")
-    names_of_needed = ("LD_LIBRARY_PATH", "FRAMETAP_EMU_PROFILE", "FRAMETAP_EMU_DEVICES")
-    needed = {name: variables[name] for name in names_of_needed}
+    passed_on = ("LD_LIBRARY_PATH", "FRAMETAP_EMU_PROFILE", "FRAMETAP_EMU_DEVICES")
+    needed = {name: variables[name] for name in passed_on}
     rows = videos.map_batches(
         ours.VideoSampler,
         fn_constructor_kwargs=arguments,
