@@ -283,6 +283,7 @@ CLIPS |= {
     "h264_flv": _h264(suffix=".flv"),
     "flv1": Clip("flv", ".flv", options={"g": "12"}),
     "wmv2": Clip("wmv2", ".wmv", options={"g": "12"}),
+    "h263_avi": Clip("h263p", ".avi", options={"g": "12"}),  # every packet flagged as a keyframe
     "mjpeg_avi": Clip("mjpeg", ".avi", pix_fmt="yuvj420p"),
     "mpeg1": Clip("mpeg1video", ".mpg", fps=Fraction(25), options={"g": "12", "bf": "2"}),
     "mpeg2_ps": Clip("mpeg2video", ".mpg", fps=Fraction(25), options={"g": "12", "bf": "2"}),

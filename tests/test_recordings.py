@@ -42,7 +42,7 @@ def test_only_the_beginning_is_decoded(
     clips: ClipLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, suffix: str, begin: int
 ) -> None:  # fmt: skip
     path = cut(clips[name], tmp_path / f"cut{suffix}", begin)
-    everything = _frames_by_decoding(Source.of(path))
+    everything, _ = _frames_by_decoding(Source.of(path))
     fed, decode = [], Container.decode
 
     def count(container: Container, packet: object) -> object:

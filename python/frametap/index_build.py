@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
@@ -105,7 +106,10 @@ def _index_by_scan(source: Source, container: Container) -> FrameIndex:
         and _reorder_depth(frames) > container.reorder_depth
     )
     if frames is None or strict:
-        method, frames = "decode", _frames_by_decoding(source)
+        method = "decode"
+        frames, intra = _frames_by_decoding(source)
+        # Some containers flag every packet as a keyframe.
+        scan.keyframe = (np.array(scan.keyframe, dtype=bool) & intra).tolist()
     else:
         method = "headers" if _headers_suffice(scan, frames) else "decode"
         frames = frames[~np.array(scan.discarded)[frames]]
@@ -138,10 +142,10 @@ def _without_lost(source: Source, scan: Scan, frames: Numbers) -> Numbers:
     """
     keyframes = np.flatnonzero(np.array(scan.flags) & START)
     end = int(keyframes[1]) if len(keyframes) > 1 else len(scan.flags)
-    decoded = _frames_by_decoding(source, end)
+    decoded, _ = _frames_by_decoding(source, end)
     found = (frames >= end) | np.isin(frames, decoded)
     as_announced = np.array_equal(frames[found & (frames < end)], decoded)
-    return frames[found] if as_announced else _frames_by_decoding(source)
+    return frames[found] if as_announced else _frames_by_decoding(source)[0]
 
 
 def _index_by_tables(source: Source, container: Container) -> FrameIndex | None:
@@ -279,30 +283,35 @@ def _reorder_depth(frames: Numbers) -> int:
     return int(waiting.max(initial=0))
 
 
-def _frames_by_decoding(source: Source, stop: int | None = None) -> Numbers:
-    """Decode a source up to a packet, errors and all, and note which packet each frame comes from."""
+def _frames_by_decoding(
+    source: Source, stop: int | None = None
+) -> tuple[Numbers, NDArray[np.bool_]]:
+    """Decode a source up to a packet, errors and all, and note what comes out.
+
+    Returns:
+        the packet number of each frame, and for each packet whether its picture is a keyframe to the decoder.
+    """
     container = Container(source)
     frames: list[int] = []
+    intra: list[bool] = []
+
+    def note(packet: VideoPacket | None) -> None:
+        with contextlib.suppress(av.error.FFmpegError):
+            for picture in container.decode(packet):
+                if picture.pts is not None:
+                    frames.append(picture.pts)
+                    intra[picture.pts] = picture.key_frame
+
     try:
-        packets = islice(enumerate(container.packets()), stop)
-        while True:
-            try:
-                number, packet = next(packets)
-            except (StopIteration, DecodeError):
-                break
-            packet.pts, packet.dts = number, None
-            frames += _numbers_decoded(container, packet)
-        frames += _numbers_decoded(container, None)
+        with contextlib.suppress(DecodeError):
+            for number, packet in islice(enumerate(container.packets()), stop):
+                intra.append(False)
+                packet.pts, packet.dts = number, None
+                note(packet)
+        note(None)
     finally:
         container.close()
-    return np.array(frames, dtype=np.int64)
-
-
-def _numbers_decoded(container: Container, packet: VideoPacket | None) -> list[int]:
-    try:
-        return [picture.pts for picture in container.decode(packet) if picture.pts is not None]
-    except av.error.FFmpegError:
-        return []
+    return np.array(frames, dtype=np.int64), np.array(intra, dtype=bool)
 
 
 def _build(
