@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import clips as recipes
 from clips import CLIPS, Clip, ClipLibrary
 from frametap.container import Container
-from frametap.index_build import scan_packets
+from frametap.index_scan import scan_packets
 from frametap.mp4 import NotRepresentableError, SampleTables, parse_tables, read_tables
 from frametap.source import BytesSource, Source
 from mp4_maker import Track, box, full_box, movie, table, u32

@@ -35,6 +35,7 @@ LAYERS = [
         "index",
         "index_build",
         "index_file",
+        "index_scan",
         "mp4",
         "mp4_boxes",
         "mp4_entries",
@@ -58,7 +59,16 @@ INCLUDES = {
     "bindings": {"core", "kernels", "bitstream", "nvdec", "bindings"},
 }
 # Who may use the native core, and who may open files and decoders with PyAV.
-USES_CORE = {"engines", "batch", "index", "index_build", "packet_headers", "doctor", "__init__"}
+USES_CORE = {
+    "engines",
+    "batch",
+    "index",
+    "index_build",
+    "index_scan",
+    "packet_headers",
+    "doctor",
+    "__init__",
+}
 HEAVY = {
     "torch",
     "cupy",
