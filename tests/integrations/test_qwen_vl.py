@@ -130,6 +130,11 @@ def differ(cases: list[Case], ask: Any) -> tuple[list[Any], int]:
 TOTALS = [1, 2, 3, 4, 5, 7, 8, 24, 25, 47, 96, 100, 301, 719, 1800, 5400, 17999, 90000]
 RATES = [10, 24000 / 1001, 24, 25, NTSC, 30, 50, 60000 / 1001]
 SIZES = [(1080, 1920), (1920, 1080), (360, 640), (64, 64), (31, 4000)]
+FLOATS: list[Message] = [
+    {"nframes": 16.0}, {"nframes": 7.4}, {"min_frames": 5.0, "max_frames": 9.9}, {"fps": 30, "max_frames": 64.0},
+    {"total_pixels": 24576 * 784 * 0.9}, {"max_pixels": 360 * 420.5, "min_pixels": 1e4},
+    {"resized_height": 300.0, "resized_width": 500.5},
+]  # fmt: skip
 MESSAGES: list[Message] = [
     {}, {"fps": 1}, {"fps": 0.5}, {"fps": 4.0, "max_pixels": 360 * 420}, {"nframes": 7}, {"nframes": 16},
     {"fps": 2, "min_frames": 30, "total_pixels": 2000 * 784}, {"fps": 5, "max_frames": 9},
@@ -137,6 +142,16 @@ MESSAGES: list[Message] = [
     {"video_end": 0.3, "resized_height": 300, "resized_width": 500},
     {"max_frames": 128, "total_pixels": 24576 * 784, "max_pixels": 768 * 784, "min_pixels": 128 * 784},
 ]  # fmt: skip
+
+
+def test_numbers_may_be_floats(ask_qwen: Any) -> None:
+    """As they are in JSON, or after `total_pixels * 0.9`."""
+    cases = [
+        (total, 25, (360, 640), 14, message) for total in (3, 24, 301, 5400) for message in FLOATS
+    ]
+    wrong, answered = differ(cases, ask_qwen)
+    assert wrong == []
+    assert answered > len(cases) / 2
 
 
 @needs_fma

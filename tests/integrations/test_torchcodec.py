@@ -24,6 +24,7 @@ torch = real("torch")
 theirs = real("torchcodec.decoders")
 
 from frametap.integrations.torchcodec import decoders as ours  # noqa: E402
+from frametap.integrations.torchcodec import transforms  # noqa: E402
 
 CLIPS = (
     "h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "prores", "h264_open_gop", "hevc_open_gop", "h264_pyramid", "h264_mkv",
@@ -150,6 +151,15 @@ def test_indexing(clips: ClipLibrary) -> None:
     assert isinstance(next(iter(decoder)), torch.Tensor)
 
 
+def test_pictures_of_other_sizes_come_at_the_first_size(clips: ClipLibrary) -> None:
+    """torchcodec gives each its own size and makes no batch of them."""
+    decoder = ours.VideoDecoder(clips["resized"])
+    assert (decoder.metadata.height, decoder.metadata.width) == (120, 160)
+    np.testing.assert_array_equal(decoder[:], ft.sample(clips["resized"], ft.Every(1)))
+    half = ours.VideoDecoder(clips["resized"], transforms=[transforms.Resize((60, 80))])
+    assert half.get_frames_at([0, -1]).data.shape == (2, 3, 60, 80)
+
+
 def test_layout_and_dtype(clips: ClipLibrary) -> None:
     for arguments in (
         {"dimension_order": "NHWC"},
@@ -241,6 +251,14 @@ def test_mistakes_raise_the_same_errors(mistake: Any, clips: ClipLibrary) -> Non
         mistake(theirs, clips["h264"])
     with pytest.raises(expected.type):
         mistake(ours, clips["h264"])
+
+
+def test_no_pictures_is_the_same_error(clips: ClipLibrary) -> None:
+    """torchcodec has a ValueError for this, and a RuntimeError for what else cannot be opened."""
+    for source in (clips["audio_only"], b""):
+        for module in (theirs, ours):
+            with pytest.raises(ValueError):  # noqa: PT011 - theirs says something else for each
+                module.VideoDecoder(source)
 
 
 def test_errors_are_frametaps_too(clips: ClipLibrary) -> None:

@@ -29,6 +29,13 @@ _SAMPLER_KEYS = {
     "video_end": "end_seconds",
 }
 
+# Numbers of frames may be floats, as JSON has them; this is how qwen-vl-utils makes them whole.
+_ROUNDED = {
+    "nframes": vision_process.round_by_factor,
+    "min_frames": vision_process.ceil_by_factor,
+    "max_frames": vision_process.floor_by_factor,
+}
+
 
 def message_sampler(message: Mapping[str, Any]) -> QwenVL:
     """Return the sampler for a video message: its `fps`, `nframes`, `min_frames`, `max_frames`, `video_start`, `video_end`.
@@ -38,7 +45,11 @@ def message_sampler(message: Mapping[str, Any]) -> QwenVL:
         >>> message_sampler({"type": "video", "video": "talk.mp4", "fps": 1.0, "video_end": 3.0})
         QwenVL(fps=1.0, end_seconds=3.0)
     """
-    return QwenVL(**{ours: message[key] for key, ours in _SAMPLER_KEYS.items() if key in message})
+    given = {ours: message[key] for key, ours in _SAMPLER_KEYS.items() if key in message}
+    for name, to_factor in _ROUNDED.items():
+        if isinstance(given.get(name), float):
+            given[name] = to_factor(given[name], vision_process.FRAME_FACTOR)
+    return QwenVL(**given)
 
 
 def message_transform(message: Mapping[str, Any], image_patch_size: int = 14) -> Transform:

@@ -31,8 +31,11 @@ __all__ = [
 _DTYPES = {torch.uint8: "uint8", torch.float32: "float32", "auto": "auto"}
 
 
-class DecoderError(ft.FrametapError, RuntimeError):
-    """What torchcodec raises as a RuntimeError: a source that cannot be opened, damage. `__cause__` is frametap's own error."""
+class DecoderError(ft.FrametapError, RuntimeError, ValueError):
+    """A source that cannot be opened, or damage. `__cause__` is frametap's own error.
+
+    Torchcodec raises a ValueError for a file without video and a RuntimeError for the rest, so this is both.
+    """
 
 
 @contextmanager

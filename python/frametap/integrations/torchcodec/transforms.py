@@ -52,12 +52,8 @@ class _Chain:
     """Transforms taken up one after the other: crops before the resize, the resize, crops after it."""
 
     def __init__(self, height: int, width: int) -> None:
-        self.part = (
-            0,
-            0,
-            width,
-            height,
-        )  # of the picture in hand, which is the source until the resize
+        # Of the picture in hand, which is the source until the resize.
+        self.part = self.whole = (0, 0, width, height)
         self.crop: Box | None = None
         self.resize: dict[str, Any] | None = None
 
@@ -79,8 +75,9 @@ class _Chain:
         crop, window = (self.crop, self._box()) if self.resize else (self._box(), None)
         return Transform(crop=crop, window=window, **(self.resize or {}), **rest)
 
-    def _box(self) -> Box:
-        return Box(*self.part)
+    def _box(self) -> Box | None:
+        """Return what is kept; None for all of a picture, whose size may change within a stream."""
+        return None if self.part == self.whole else Box(*self.part)
 
     def _add_resize(self, transform: Any, size: list[int]) -> None:
         if self.resize is not None:
@@ -101,7 +98,7 @@ class _Chain:
         antialias = getattr(transform, "antialias", True) is not False  # torchvision: None is True
         self.crop = self._box()
         self.resize = {"size": (size[0], size[1]), "filter": name, "antialias": antialias}
-        self.part = (0, 0, size[1], size[0])
+        self.part = self.whole = (0, 0, size[1], size[0])
 
     def _add_crop(self, transform: Any, kind: str, height: int, width: int) -> None:
         for option in ("padding", "pad_if_needed"):
