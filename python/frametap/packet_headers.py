@@ -29,12 +29,15 @@ class HeadersDisagreeError(Exception):
 
 
 def unread_spans(index: FrameIndex, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return those ranges of packets whose headers have not been read yet, the very first packet among them."""
+    """Return those ranges of packets whose headers have not been read yet, and the very first packet.
+
+    It says each time what the stream states at first, whether or not this is the first part to be read.
+    """
     if index.method != "tables":
         return []
     read = (index.packet_flags & PARSED) != 0
     unread = [(start, stop) for start, stop in spans if not read[start:stop].all()]
-    if unread and not read[0] and unread[0][0] != 0:
+    if unread and unread[0][0] != 0:
         unread.insert(0, (0, 1))
     return unread
 
