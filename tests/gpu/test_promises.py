@@ -1,4 +1,4 @@
-"""What the emulated driver counts: what is decoded, mapped, copied, left alive; and what a failure of any call leads to."""
+"""What the emulated driver counts: what is decoded, mapped, copied, left alive; and what failures lead to that are no bugs."""
 
 from __future__ import annotations
 
@@ -124,13 +124,18 @@ def test_eight_threads(videos: Library, driver: Gpu) -> None:
     assert not problems
 
 
-def test_a_closed_process_leaks_nothing(videos: Library, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "code",
+    [
+        "for path in sys.argv[1:]: ft.sample(path, ft.Uniform(4), ft.Transform(size=32), device='cuda')",
+        "assert ft.doctor.cuda_state().usable",
+        "try: ft.open('/nowhere.mp4', device='cuda')\nexcept ft.SourceError: pass",
+    ],
+    ids=["samples", "looks at the machine", "finds no video"],
+)
+def test_a_closed_process_leaks_nothing(videos: Library, tmp_path: Path, code: str) -> None:
     """The emulator reports what is alive when the process ends; a batch that lives to the end is the process's own affair."""
-    code = (
-        "import sys, frametap as ft\n"
-        "for path in sys.argv[1:]:\n"
-        "    ft.sample(path, ft.Uniform(4), ft.Transform(size=32), device='cuda')\n"
-    )
+    code = f"import sys, frametap as ft, frametap.doctor\n{code}\n"
     report = tmp_path / "report"
     command = [sys.executable, "-c", code, *map(str, (videos["h264"], videos["av1"]))]
     settings = {"FRAMETAP_EMU_PROFILE": "strict", "FRAMETAP_EMU_REPORT": str(report)}
@@ -165,46 +170,6 @@ def test_a_forked_child_is_told(videos: Library) -> None:
     assert "forked" in done.stdout
     assert "spawn" in done.stdout
     assert done.stdout.endswith("cpu\n")
-
-
-# Entry points that the engine calls when it samples, and those that a fresh process calls first.
-ENTRIES = [
-    "cuCtxPushCurrent", "cuStreamCreate", "cuStreamWaitEvent", "cuEventCreate", "cuEventRecord", "cuMemAllocAsync",
-    "cuLaunchKernel", "cuvidGetDecoderCaps", "cuvidCreateVideoParser", "cuvidParseVideoData", "cuvidCreateDecoder",
-    "cuvidDecodePicture", "cuvidGetDecodeStatus", "cuvidMapVideoFrame64",
-]  # fmt: skip
-HYBRID_ENTRIES = ["cuMemHostAlloc", "cuMemcpyHtoDAsync", "cuEventSynchronize"]
-AT_START = [
-    "cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuDevicePrimaryCtxRetain", "cuModuleLoadData",
-    "cuModuleGetFunction",
-]  # fmt: skip
-
-
-@pytest.mark.usefixtures("fresh_pool")
-@pytest.mark.parametrize("call", [1, 2, 7])
-@pytest.mark.parametrize(
-    ("entry", "name"),
-    [(entry, "h264") for entry in ENTRIES] + [(entry, "h264_10bit") for entry in HYBRID_ENTRIES],
-)
-def test_any_call_may_fail(videos: Library, driver: Gpu, entry: str, name: str, call: int) -> None:
-    emulator = driver.emulator
-    assert emulator is not None
-    wanted = ft.Every(1)
-    expected = ft.sample(videos[name], wanted, SMALL, device="cpu")
-    before = emulator[f"calls.{entry}"]
-    message = ""
-    with emulator.fault(entry, CUDA_ERROR_UNKNOWN, call):
-        try:
-            ft.sample(videos[name], wanted, SMALL, device="cuda")
-        except ft.DeviceError as error:
-            message = str(error)
-    failed = message != ""
-    assert not failed or (entry in message and "999" in message)
-    reached = emulator[f"calls.{entry}"] - before >= call
-    # A destructor makes a context current too; there it is tried again.
-    assert failed == reached or entry == "cuCtxPushCurrent"
-    batch = ft.sample(videos[name], wanted, SMALL, device="cuda")
-    np.testing.assert_array_equal(driver.host(batch), expected.numpy())
 
 
 @pytest.mark.parametrize("call", [1, 2, 7])
@@ -259,25 +224,6 @@ def test_only_memory_is_made_by_freeing_idle_decoders(
         batch = ft.sample(videos["h264"], ft.Uniform(2), SMALL, device="cuda")
         np.testing.assert_array_equal(driver.host(batch), expected.numpy())
     assert len(sample(videos["h264"], [1])) == 1
-
-
-@pytest.mark.parametrize("entry", AT_START)
-def test_a_call_at_the_start_may_fail(videos: Library, entry: str) -> None:
-    code = (
-        "import sys, frametap as ft\n"
-        "try:\n"
-        "    ft.sample(sys.argv[1], ft.Uniform(2), device='cuda')\n"
-        "except ft.DeviceError as error:\n"
-        "    print(error)\n"
-        "print(len(ft.sample(sys.argv[1], ft.Uniform(2), device='cuda')))\n"
-    )
-    command = [sys.executable, "-c", code, str(videos["h264"])]
-    settings = {"FRAMETAP_EMU_FAULTS": f"{entry}:{CUDA_ERROR_UNKNOWN}@1"}
-    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert entry in done.stdout
-    assert "999" in done.stdout
-    assert done.stdout.endswith("2\n")
 
 
 def test_a_lost_device_says_so(videos: Library) -> None:

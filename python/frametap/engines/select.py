@@ -63,6 +63,7 @@ def cuda_problem(ordinal: int = 0, *, needs_nvdec: bool = True) -> str:
         return "this frametap was built without CUDA (no nvcc was found when it was built)"
     try:
         device = _core.CudaDevice.get(ordinal)
+        _free_at_exit()
         if needs_nvdec:
             device.caps("h264", 1, 8)
     except DeviceError as error:
@@ -89,7 +90,6 @@ def create_engine(
     from frametap.engines.hybrid import HybridEngine
     from frametap.engines.nvdec import NvdecEngine
 
-    _free_at_exit()
     target = CudaTarget(_core.CudaDevice.get(int(chosen.partition(":")[2])), stream)
     kind: type[HybridEngine] = HybridEngine if engine == "hybrid" else NvdecEngine
     if engine == "pynvvideocodec":
@@ -101,7 +101,7 @@ def create_engine(
 
 @lru_cache(maxsize=1)
 def _free_at_exit() -> None:
-    """See to it that decoders and tables are freed while the driver still works."""
+    """See to it that contexts, decoders and tables are freed while the driver still works."""
     from frametap.engines.cuda_target import forget_converters
     from frametap.engines.nvdec import forget_caps
 
