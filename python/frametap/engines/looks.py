@@ -39,6 +39,9 @@ class Looks:
         Raises:
             DecodeError: it has to be decoded for that, and cannot be.
         """
+        known = self._known.get(colour)  # who knows need not wait for who has to find out
+        if known is not None:
+            return known
         with self._lock:
             if colour not in self._known:
                 found = self._decode(frame, index)
