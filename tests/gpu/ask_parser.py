@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gpu.question import UNDECIDED, Answer, Stream, feed, question
-from gpu.raw_nvdec import DISCONTINUITY, END_OF_PICTURE, Driver, Parser, PictureParams
+from gpu.raw_nvdec import DISCONTINUITY, END_OF_PICTURE, Driver, Parser, PictureParams, VideoFormat
 
 Streams = Mapping[str, Stream]
 POLICIES = ("lowest", "round_robin", "least_recently_freed", "most_recently_freed")
@@ -133,21 +133,24 @@ def rasl(driver: Driver, streams: Streams) -> Answer:
 @question(
     "What comes out of H.264 that starts with an I picture that is no IDR, or with a P picture?",
     "an open-GOP stream from its second keyframe, and from the packet after it, each with headers",
+    switch="h264_start",
 )
 def start_without_idr(driver: Driver, streams: Streams) -> Answer:
     stream = streams["h264_open_gop"]
     keyframe = [n for n, packet in enumerate(stream.packets) if packet.keyframe][1]
-    found = []
+    found, first_shown = [], {}
     for what, start in (("I", keyframe), ("P", keyframe + 1)):
         packets = stream.packets[start:]
         parser = Parser(driver, stream.codec)
         feed(parser, packets)
         first = parser.displays[0].timestamp - packets[0].rank if parser.displays else None
+        first_shown[what] = first
         found.append(
             f"from {what}: {len(parser.decodes)} decoded, {len(parser.displays)} displayed of {len(packets)},"
             f" the first {first} from the start"
         )
-    return Answer("; ".join(found))
+    with_keyframe = first_shown["I"] is not None and first_shown["I"] <= 0
+    return Answer("any" if with_keyframe else "idr", "; ".join(found))
 
 
 @question(
@@ -206,31 +209,30 @@ def hevc_size(driver: Driver, streams: Streams) -> Answer:
     stream = streams["hevc_multiple_of_8"]
     parser = Parser(driver, stream.codec)
     feed(parser, stream.packets)
-    video = parser.sequences[0]
-    coded = (video.coded_width, video.coded_height)
-    area = video.display_area
-    seen = (
-        f"coded size {coded[0]}x{coded[1]}, shown {area.right - area.left}x{area.bottom - area.top}"
-    )
-    for multiple in (8, 16, 32, 64, 128):
-        if coded == tuple(-(-length // multiple) * multiple for length in stream.size):
-            return Answer(str(multiple), seen)
-    return Answer(UNDECIDED, seen)
+    return _rounding(stream, parser.sequences[0])
 
 
 @question(
-    "What are coded size and display area of an odd VP9 picture?",
+    "What are coded sizes of VP9 rounded up to?",
     "a stream of 195x161",
+    switch="vp9_size_multiple",
 )
 def vp9_odd_size(driver: Driver, streams: Streams) -> Answer:
     stream = streams["vp9_odd"]
     parser = Parser(driver, stream.codec)
     feed(parser, stream.packets)
-    video = parser.sequences[0]
-    area = video.display_area
-    return Answer(
-        f"{video.coded_width}x{video.coded_height}, {area.right - area.left}x{area.bottom - area.top}"
+    return _rounding(stream, parser.sequences[0])
+
+
+def _rounding(stream: Stream, video: VideoFormat) -> Answer:
+    coded, area = (video.coded_width, video.coded_height), video.display_area
+    seen = (
+        f"coded size {coded[0]}x{coded[1]}, shown {area.right - area.left}x{area.bottom - area.top}"
     )
+    for multiple in (128, 64, 32, 16, 8, 4, 2, 1):
+        if coded == tuple(-(-length // multiple) * multiple for length in stream.size):
+            return Answer(str(multiple), seen)
+    return Answer(UNDECIDED, seen)
 
 
 @question(

@@ -37,16 +37,19 @@ SWITCHES = {
     "discontinuity": ("nvp", "drain", "none"),
     "callback_failure": ("propagate", "skip"),
     "rasl": ("drop", "show"),
+    "h264_start": ("any", "idr"),  # where an open GOP begins, "idr" leaves nothing to NVDEC
     "index_policy": ("least_recently_freed", "round_robin", "lowest", "most_recently_freed"),
     "min_surfaces": ("exact", "0"),
     "h264_extra_surfaces": ("3", "8"),  # with fewer libavcodec runs out of surfaces, not NVDEC
     "timestamp_resorting": ("1", "0"),
     "eos_forgets_headers": ("1", "0"),
     "hevc_size_multiple": ("16", "8", "32", "64"),
+    "vp9_size_multiple": ("8", "1", "2", "16", "64"),
     "pitch_alignment": ("512", "1", "16", "256"),
     "unmap_needs_context": ("0", "1"),
     "destroy_needs_context": ("0", "1"),
     "odd_targets": ("1", "0"),
+    "engines": ("-1", "0", "1"),
     "min_size": ("-1", "0", "200"),  # which videos NVDEC decodes, and which go the hybrid way
 }
 # And these not: it maps one surface at a time and only what was displayed, sets no target rectangle, scales nothing, and

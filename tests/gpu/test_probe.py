@@ -19,24 +19,29 @@ pytestmark = pytest.mark.emulated
 # Between them, every value of every switch that the probe asks for. One that is not named has its default.
 SETTINGS: list[dict[str, str]] = [
     {
-        "discontinuity": "nvp", "callback_failure": "propagate", "rasl": "drop", "index_policy": "least_recently_freed",
+        "discontinuity": "nvp", "callback_failure": "propagate", "rasl": "drop", "h264_start": "any",
+        "index_policy": "least_recently_freed",
         "min_surfaces": "exact", "h264_extra_surfaces": "3", "timestamp_resorting": "1", "eos_forgets_headers": "1",
-        "hevc_size_multiple": "16", "pitch_alignment": "512", "over_map_error": "1", "undecoded_map_error": "1",
+        "hevc_size_multiple": "16", "vp9_size_multiple": "8",
+        "pitch_alignment": "512", "over_map_error": "1", "undecoded_map_error": "1",
         "unmap_needs_context": "0", "destroy_needs_context": "0", "odd_targets": "1", "cleared_luma": "0",
         "cleared_chroma": "128", "round_10_to_8": "0", "scaling": "nearest",
     },
     {
-        "discontinuity": "drain", "callback_failure": "skip", "rasl": "show", "index_policy": "round_robin",
+        "discontinuity": "drain", "callback_failure": "skip", "rasl": "show", "h264_start": "idr",
+        "index_policy": "round_robin",
         "h264_extra_surfaces": "1", "timestamp_resorting": "0", "eos_forgets_headers": "0", "hevc_size_multiple": "8",
+        "vp9_size_multiple": "1",
         "pitch_alignment": "256", "over_map_error": "205", "undecoded_map_error": "0", "unmap_needs_context": "1",
         "destroy_needs_context": "1", "odd_targets": "0", "cleared_luma": "16", "cleared_chroma": "0",
         "round_10_to_8": "1", "scaling": "bilinear",
     },
     {
-        "discontinuity": "none", "index_policy": "lowest", "hevc_size_multiple": "64", "pitch_alignment": "16",
+        "discontinuity": "none", "index_policy": "lowest", "hevc_size_multiple": "64", "vp9_size_multiple": "64",
+        "pitch_alignment": "16",
         "over_map_error": "2", "undecoded_map_error": "400",
     },
-    {"index_policy": "most_recently_freed", "min_surfaces": "0", "hevc_size_multiple": "32"},
+    {"index_policy": "most_recently_freed", "min_surfaces": "0", "hevc_size_multiple": "32", "vp9_size_multiple": "2"},
 ]  # fmt: skip
 
 

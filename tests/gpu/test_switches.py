@@ -174,3 +174,29 @@ assert driver.emulator.violations() == []
     names = ("edge/fate-suite__switch_frame.mp4", "conformance/av1-dav1d/rav1d__00001133.ivf")
     said = run(code, [corpus / name for name in names], devices="b200", switches="min_size=0")
     assert said.count("the pictures change their size where others refer to them") == len(names)
+
+
+@pytest.mark.usefixtures("fresh_pool")
+def test_a_driver_that_waits_for_an_idr_picture(
+    check: Check, videos: Library, switch: Callable[[str, str], None]
+) -> None:
+    """Nothing comes out of an open GOP there, so it is decoded on the CPU."""
+    switch("h264_start", "idr")
+    wanted = ft.Indices([20, 40])
+    batch = check(videos["h264_open_gop"], wanted, SMALL)
+    assert "NVDEC did not deliver frame" in batch.report.why
+    switch("h264_start", "any")
+    assert "decoded on the CPU" not in check(videos["h264_open_gop"], wanted, SMALL).report.why
+
+
+@pytest.mark.usefixtures("fresh_pool")
+@pytest.mark.parametrize("multiple", ["1", "2", "8", "16", "64"])
+def test_odd_pictures_whatever_their_coded_size(
+    check: Check, corpus: Path, switch: Callable[[str, str], None], multiple: str
+) -> None:
+    switch("vp9_size_multiple", multiple)
+    switch("min_size", "0")
+    path = corpus / "edge/torchcodec__testsrc2_odd_width_vp9_10bit.mp4"
+    batch = check(path, ft.Indices([0, 5, 9]), SMALL)
+    would_scale = "NVDEC's output sizes are even" in batch.report.why
+    assert would_scale == (multiple == "1")

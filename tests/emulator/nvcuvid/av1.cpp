@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "frames.h"
+#include "switches.h"
 #include "video_format.h"
 
 namespace emu {
@@ -273,8 +274,8 @@ void Av1Stream::describe(AccessUnit& unit, FrameSize size) const {
   const Sequence& s = sequence_;
   CUVIDEOFORMAT& f = unit.format.format;
   f.codec = cudaVideoCodec_AV1;
-  f.coded_width = round_up(size.width, 8);
-  f.coded_height = round_up(size.height, 8);
+  f.coded_width = round_up(size.width, switches().vp9_size_multiple);
+  f.coded_height = round_up(size.height, switches().vp9_size_multiple);
   f.display_area = {0, 0, static_cast<int>(size.width), static_cast<int>(size.height)};
   f.chroma_format = static_cast<cudaVideoChromaFormat>(s.chroma);
   f.bit_depth_luma_minus8 = f.bit_depth_chroma_minus8 = static_cast<unsigned char>(s.depth);

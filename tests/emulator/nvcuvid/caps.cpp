@@ -83,7 +83,8 @@ void fill_caps(const DeviceProfile& profile, CUVIDDECODECAPS& caps) {
   if (!row) return;
   unsigned side = device->max_size ? device->max_size : row->max_size;
   caps.bIsSupported = 1;
-  caps.nNumNVDECs = static_cast<unsigned char>(profile.nvdec_engines);
+  int engines = switches().engines;
+  caps.nNumNVDECs = static_cast<unsigned char>(engines < 0 ? profile.nvdec_engines : engines);
   caps.nOutputFormatMask = output_formats(caps);
   caps.nMaxWidth = caps.nMaxHeight = side;
   caps.nMaxMBCount = side * side / 256;

@@ -49,6 +49,7 @@ Switches switches() {
   choose("callback_failure", s.callback_failure,
          {{"propagate", CallbackFailure::propagate}, {"skip", CallbackFailure::skip}});
   choose("rasl", s.rasl, {{"drop", Rasl::drop}, {"show", Rasl::show}});
+  choose("h264_start", s.h264_start, {{"any", H264Start::any}, {"idr", H264Start::idr}});
   choose("index_policy", s.index_policy,
          {{"least_recently_freed", IndexPolicy::least_recently_freed},
           {"round_robin", IndexPolicy::round_robin},
@@ -59,6 +60,7 @@ Switches switches() {
   choose("timestamp_resorting", s.timestamp_resorting);
   choose("eos_forgets_headers", s.eos_forgets_headers);
   number("hevc_size_multiple", s.hevc_size_multiple);
+  number("vp9_size_multiple", s.vp9_size_multiple);
   number("pitch_alignment", s.pitch_alignment);
   number("over_map_error", s.over_map_error);
   number("undecoded_map_error", s.undecoded_map_error);
@@ -66,6 +68,7 @@ Switches switches() {
   choose("destroy_needs_context", s.destroy_needs_context);
   choose("odd_targets", s.odd_targets);
   number("min_size", s.min_size);
+  number("engines", s.engines);
   number("cleared_luma", s.cleared_luma);
   number("cleared_chroma", s.cleared_chroma);
   choose("round_10_to_8", s.round_10_to_8);

@@ -124,6 +124,8 @@ void VideoParser::fail() {
 
 void VideoParser::take_unit(AccessUnit&& unit) {
   if (dead_ || status_ != CUDA_SUCCESS) return;
+  bool needs_idr = params_.CodecType == cudaVideoCodec_H264 && switches().h264_start == H264Start::idr;
+  if (!has_format_ && needs_idr && !unit.starts_sequence) return;
   bool changes = !has_format_ || std::memcmp(&unit.format, &format_, sizeof format_) != 0;
   start_over(unit, changes && has_format_);
   if (changes && !begin_sequence(unit)) return;

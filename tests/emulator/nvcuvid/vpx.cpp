@@ -1,4 +1,5 @@
 #include "frames.h"
+#include "switches.h"
 #include "video_format.h"
 
 namespace emu {
@@ -149,8 +150,8 @@ void Vp9Stream::describe(AccessUnit& unit, Size size) const {
   static constexpr unsigned matrices[] = {2, 6, 1, 6, 7, 9, 2, 0};  // by color_space
   CUVIDEOFORMAT& f = unit.format.format;
   f.codec = cudaVideoCodec_VP9;
-  f.coded_width = round_up(size.width, 8);
-  f.coded_height = round_up(size.height, 8);
+  f.coded_width = round_up(size.width, switches().vp9_size_multiple);
+  f.coded_height = round_up(size.height, switches().vp9_size_multiple);
   f.display_area = {0, 0, static_cast<int>(size.width), static_cast<int>(size.height)};
   f.chroma_format = static_cast<cudaVideoChromaFormat>(chroma_);
   f.bit_depth_luma_minus8 = f.bit_depth_chroma_minus8 = static_cast<unsigned char>(depth_);
