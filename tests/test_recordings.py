@@ -1,7 +1,8 @@
-"""Streams that begin between keyframes, as recordings of broadcasts do: which pictures exist, found without decoding them all."""
+"""Recordings that begin between keyframes, or whose timestamps are wrong: which pictures exist, and in what order."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -71,3 +72,25 @@ def test_frames_are_those_of_plain_decoding(
         batch = video.frames_at(late[::-1])
     for gray, seconds in zip(batch.numpy(), batch.pts_seconds.tolist(), strict=True):
         assert_same_luma(gray[0], by_time[seconds], name, f"at {seconds} s")
+
+
+@pytest.mark.parametrize("name", ["mpeg4", "mpeg2"])
+def test_timestamps_in_decode_order_say_nothing_of_the_pictures(
+    clips: ClipLibrary, tmp_path: Path, name: str
+) -> None:
+    """Some writers know of no B-pictures: they stamp packets as they come. The decoder knows better."""
+    path = tmp_path / "stamped.mkv"
+    with av.open(str(clips[name])) as source, av.open(str(path), "w") as target:
+        stream = source.streams.video[0]
+        out = target.add_stream_from_template(stream)
+        for number, packet in enumerate(p for p in source.demux(stream) if p.size):
+            packet.stream, packet.time_base = out, Fraction(1, 24)
+            packet.pts = packet.dts = number
+            target.mux(packet)
+    expected = plain.decode_now(path)
+    with ft.open(path, device="cpu", transform=GRAY) as video:
+        assert len(video) == len(expected)
+        for frame in (40, 3, 13, 14, 12):
+            assert_same_luma(
+                video[frame].numpy()[0], expected.pictures[frame], name, f"frame {frame}"
+            )

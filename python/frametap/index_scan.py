@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from frametap._core import (
     IRREGULAR,
     PARSED,
+    REFERENCE,
     RESET,
     SECOND_FIELD,
     SHOWN,
@@ -28,6 +29,8 @@ NO_PTS = np.iinfo(np.int64).min
 _CODECS_WITH_PICTURE_ORDER = frozenset({"h264", "hevc"})
 # Codecs without reordering: pictures are shown in the order they are decoded.
 _CODECS_IN_DECODE_ORDER = frozenset({"vp8", "vp9", "av1", "mjpeg", "prores"})
+# Codecs whose output order follows from which pictures others refer to.
+_CODECS_THAT_DELAY_REFERENCES = frozenset({"mpeg1video", "mpeg2video", "mpeg4"})
 # What a parser would say of a packet it cannot read: flags, output order, references.
 _UNREAD: tuple[int, int, list[int]] = (0, UNKNOWN_ORDER, [])
 
@@ -102,6 +105,8 @@ def frames_by_headers(scan: Scan, container: Container) -> Numbers | None:
             return None
     else:
         frames = shown[np.argsort(pts, kind="stable")]
+        if by_order is None and container.codec in _CODECS_THAT_DELAY_REFERENCES:
+            by_order = _sort_by_references(flags, shown)
         if len(np.unique(pts)) != len(pts) or (by_order is not None and (frames != by_order).any()):
             return None
     return frames
@@ -118,6 +123,17 @@ def _sort_by_picture_order(
         return None
     sequence = np.cumsum((flags & RESET) != 0)
     return shown[np.lexsort((order[shown], sequence[shown]))]
+
+
+def _sort_by_references(flags: Numbers, shown: Numbers) -> Numbers:
+    """Return the shown packets in the output order of MPEG-1, 2 and 4 (ISO/IEC 13818-2, 6.1.1.11).
+
+    A picture that others refer to is shown when the next such picture has come, the others at once.
+    """
+    place = 2 * np.arange(len(shown))
+    references = np.flatnonzero(flags[shown] & REFERENCE)
+    place[references] = np.append(2 * references[1:] - 1, 2 * len(shown))[: len(references)]
+    return shown[np.argsort(place)]
 
 
 def _known(pts: Numbers) -> Numbers:
