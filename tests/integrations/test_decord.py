@@ -166,6 +166,17 @@ def test_mistakes_raise_the_same_errors(mistake: Any, clips: ClipLibrary) -> Non
         mistake(decord, path)
 
 
+def test_names_that_programs_use_beside_the_readers() -> None:
+    levels = {name: value for name, value in vars(theirs.logging).items() if name.isupper()}
+    assert {name: getattr(decord.logging, name) for name in levels} == levels
+    for module in (theirs, decord):
+        module.logging.set_level(module.logging.ERROR)
+        module.logging.set_level(2)
+        with pytest.raises((module._ffi.base.DECORDError, RuntimeError)):
+            module.VideoReader("absent.mp4")
+        assert module._ffi.base.DECORDError is module.base.DECORDError is module.DECORDError
+
+
 def test_loader_makes_the_same_batches(clips: ClipLibrary) -> None:
     videos = [str(clips["h264"]), str(clips["hevc"]), str(clips["prores"])]
     for frames, interval, skip in (

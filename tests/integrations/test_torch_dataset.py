@@ -61,6 +61,21 @@ def test_tables_of_every_kind_give_the_same_samples(videos: list[str]) -> None:
         assert batch["path"].shape == (2, 2, 3, 32, 48), kind
 
 
+def test_columns_of_videos(videos: list[str]) -> None:
+    """A pandas series, an Arrow column, and the cells of a Hugging Face `Video(decode=False)` column."""
+    expected = VideoDataset(videos, ft.Uniform(2), SMALL)[2]["video"]
+    pandas, arrow, datasets = real("pandas"), real("pyarrow"), real("datasets")
+    cells = [{"path": None, "bytes": Path(video).read_bytes()} for video in videos]
+    table = datasets.Dataset.from_dict({"video": videos})
+    for rows in (
+        pandas.Series(videos, index=range(5, 5 + len(videos))),
+        arrow.table({"video": videos})["video"],
+        {"video": cells},
+        table.cast_column("video", datasets.Video(decode=False)),
+    ):
+        assert torch.equal(VideoDataset(rows, ft.Uniform(2), SMALL)[2]["video"], expected)
+
+
 def test_rows_choose_their_sampler(videos: list[str]) -> None:
     rows = [{"video": videos[0], "from": start} for start in (0.0, 0.5, 1.0)]
     dataset = VideoDataset(

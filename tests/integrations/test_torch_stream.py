@@ -56,6 +56,13 @@ def test_unshuffled_order_is_that_of_the_shards(manifest: Manifest) -> None:
     assert [sample["row"] for sample in videos] == [0, 1, 2]
 
 
+def test_a_path_is_no_shard(clips: ClipLibrary) -> None:
+    for shuffle in (False, True):
+        stream = VideoStream([str(clips["h264"]), clips["hevc"]], shuffle=shuffle)
+        with pytest.raises(TypeError, match="expand"):
+            next(iter(stream))
+
+
 def test_shuffling_is_a_permutation_fixed_by_seed_and_epoch(manifest: Manifest) -> None:
     shuffled = stream(manifest, shuffle=True, seed=4)
     first = numbers(shuffled)

@@ -38,7 +38,8 @@ class VideoDataset(Dataset):
 
     Args:
         rows: a list of videos (paths, URLs, bytes), a list of dicts, a dict of columns, a pandas or Arrow table, a
-            Hugging Face dataset: anything with a length that gives rows by number.
+            Hugging Face dataset (its column cast to `Video(decode=False)`): anything with a length that gives rows by
+            number.
         sampler: which frames.
         transform: what to make of them.
         sampler_for: called with the row, gives its sampler: for rows that name a time or a window.
@@ -228,6 +229,10 @@ class VideoStream(IterableDataset):
             found = (
                 self._shards[shard] if self._expand is None else self._expand(self._shards[shard])
             )
+            if isinstance(found, (str, bytes, os.PathLike)):
+                raise TypeError(
+                    f"a shard is a list of videos, got {found!r:.200}: put it into a list, or say with expand= what it holds"
+                )
             rows = list(found) if self._shuffle else found
             for row in self._permuted(rows, epoch, shard) if self._shuffle else rows:
                 yield number, as_row(row, self._recipe.video_key)

@@ -13,6 +13,7 @@ from torch.utils.data import default_collate, get_worker_info
 
 from frametap import RandomCrop, Transform, sample
 from frametap.engines.base import check_on_error
+from frametap.integrations._cells import source_of
 from frametap.timeline import Sampler
 
 Row = Mapping[str, Any]
@@ -56,9 +57,9 @@ class Recipe:
 
     def sample(self, number: int, row: Row, epoch: int) -> dict[str, Any] | Skipped:
         """Decode a row; raise or return what `on_error` says when it fails."""
-        video = row[self.video_key]
+        video = source_of(row[self.video_key])
         try:
-            batch = self._decode(number, row, epoch)
+            batch = self._decode(number, row, video, epoch)
         except (
             ValueError,
             IndexError,
@@ -78,7 +79,7 @@ class Recipe:
             "row": number,
         }
 
-    def _decode(self, number: int, row: Row, epoch: int) -> Any:
+    def _decode(self, number: int, row: Row, video: Any, epoch: int) -> Any:
         sampler = self.sampler if self.sampler_for is None else self.sampler_for(row)
         transform = self.transform
         if self.seed is not None:
@@ -90,7 +91,7 @@ class Recipe:
             # Without a usable driver frametap's own error says what is missing.
             stream = torch.cuda.current_stream(self.device) if torch.cuda.is_available() else None
         return sample(
-            row[self.video_key],
+            video,
             sampler,
             transform,
             device=self.device,
@@ -149,8 +150,9 @@ def row_of(rows: Any, number: int) -> Any:
     """Return a row of a table, or an item of a list, by number."""
     if isinstance(rows, Mapping):
         return {name: column[number] for name, column in rows.items()}
-    if hasattr(rows, "iloc"):  # pandas
-        return rows.iloc[number].to_dict()
+    if hasattr(rows, "iloc"):  # pandas: of a table a row, of a column a value
+        row = rows.iloc[number]
+        return row.to_dict() if hasattr(row, "to_dict") else row
     if hasattr(rows, "slice") and hasattr(rows, "to_pylist"):  # Arrow
         return rows.slice(number, 1).to_pylist()[0]
     return rows[number]

@@ -9,7 +9,7 @@ Example:
     (3, 120, 160, 3)
 """
 
-from frametap.integrations.decord import bridge
+from frametap.integrations.decord import _ffi, base, bridge, logging
 from frametap.integrations.decord.loader import VideoLoader
 from frametap.integrations.decord.ndarray import Context, NDArray, cpu, gpu
 from frametap.integrations.decord.reader import DECORDError, DECORDLimitReachedError, VideoReader
@@ -21,7 +21,10 @@ __all__ = [
     "NDArray",
     "VideoLoader",
     "VideoReader",
+    "_ffi",
+    "base",
     "bridge",
     "cpu",
     "gpu",
+    "logging",
 ]
