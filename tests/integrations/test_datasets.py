@@ -86,3 +86,13 @@ def test_errors(clips: ClipLibrary, tmp_path: Path) -> None:
     ]
     with pytest.raises(KeyError, match="no column 'video' among 'clip'"):
         made.with_transform(SampleVideos())[0]
+
+
+def test_a_column_of_decoders_says_what_to_do(clips: ClipLibrary) -> None:
+    """What a `Video` column holds unless it is told not to decode."""
+    rows = datasets.Dataset.from_dict({"video": [str(clips["talk"])]})
+    rows = rows.cast_column("video", datasets.Video())
+    with pytest.raises(ft.SourceError, match=r"Video\(decode=False\)"):
+        rows.with_transform(SampleVideos(ft.Uniform(2), SMALL))[0]
+    kept = rows.with_transform(SampleVideos(ft.Uniform(2), SMALL, errors="column"))[0]
+    assert "decode=False" in kept["video_error"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frametap.batch import FrameBatch
-from frametap.errors import FrametapError
+from frametap.errors import FrametapError, SourceError
 from frametap.transform import Transform
 
 # What decoding a source may raise of which the next source knows nothing: ours, samplers' (too few frames), the file system's.
@@ -17,7 +17,15 @@ SOURCE_ERRORS = (FrametapError, ValueError, IndexError, OSError)
 
 
 def source_of(cell: Any) -> Any:
-    """Return the video in a cell: a path, URL or bytes as it is, of Hugging Face's {"path", "bytes"} what is there."""
+    """Return the video in a cell: a path, URL or bytes as it is, of Hugging Face's {"path", "bytes"} what is there.
+
+    Raises:
+        SourceError: the cell holds a decoder of torchcodec.
+    """
+    if type(cell).__module__.startswith("torchcodec."):
+        raise SourceError(
+            "the column holds torchcodec's decoders: cast it with datasets.Video(decode=False), so that it holds videos"
+        )
     if isinstance(cell, Mapping) and ("bytes" in cell or "path" in cell):
         data = cell.get("bytes")
         return cell.get("path") if data is None else data

@@ -57,8 +57,9 @@ class Recipe:
 
     def sample(self, number: int, row: Row, epoch: int) -> dict[str, Any] | Skipped:
         """Decode a row; raise or return what `on_error` says when it fails."""
-        video = source_of(row[self.video_key])
+        video = row[self.video_key]
         try:
+            video = source_of(video)
             batch = self._decode(number, row, video, epoch)
         except (
             ValueError,
