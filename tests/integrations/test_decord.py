@@ -344,6 +344,9 @@ def test_loader_epochs_and_pixels(clips: ClipLibrary) -> None:
     loader = decord.VideoLoader(
         [str(clips["h264"])], decord.cpu(0), (3, 60, 80, 3), interval=2, skip=4, shuffle=0
     )
+    assert len(decord.VideoLoader([clips["h264"]], decord.cpu(0), (3, 60, 80, 3), 2, 4, 0)) == len(
+        loader
+    ), "paths as VideoReader takes them"
     data, numbers = loader.next()
     expected = decord.VideoReader(str(clips["h264"]), **SIZE).get_batch(numbers.asnumpy()[:, 1])
     np.testing.assert_array_equal(data.asnumpy(), expected.asnumpy())

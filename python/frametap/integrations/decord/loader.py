@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -49,7 +50,7 @@ class VideoLoader:
 
     def __init__(
         self,
-        uris: Sequence[str],
+        uris: Sequence[str | os.PathLike[str]],
         ctx: Context | Sequence[Context],
         shape: Sequence[int],
         interval: int,
@@ -66,7 +67,7 @@ class VideoLoader:
             _refuse(f"shape must be (frames, height, width, 3), got {shape!r}")
         if shuffle not in (0, 1, 2, 3):
             raise DECORDError(f"shuffle must be 0, 1, 2 or 3, got {shuffle!r}")
-        self._uris = [uri.strip() for uri in uris]
+        self._uris = [os.fspath(uri).strip() for uri in uris]
         self._contexts = contexts
         self._transform = ft.Transform(size=(shape[1], shape[2]), layout="NHWC")
         self._readers = ReaderCache(_OPEN)
