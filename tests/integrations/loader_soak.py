@@ -18,7 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 
 import frametap as ft
 from frametap.integrations.torch import VideoDataset, collate
-from heap import live_bytes
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where it runs as a program
+from heap import live_bytes  # noqa: E402
 
 SUFFIXES = {
     ".mp4",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ torch = real("torch")
 from frametap.integrations.torch import Skipped, VideoDataset  # noqa: E402
 from integrations.loader_soak import Memory, dataset_of, quarters, soak  # noqa: E402
 
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     "h264",
     "hevc",
@@ -27,6 +30,10 @@ NAMES = (
     "audio_only",
     "rotate90",
 )
+
+# Divided among two workers and four quarters: 240. With half of them the blocks of caches that fill up and are emptied, about a
+# hundred at a time, look like a leak.
+SAMPLES = 1920
 
 
 class Hoarder(VideoDataset):
@@ -53,18 +60,24 @@ def videos(clips: ClipLibrary, tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_workers_neither_die_nor_grow(videos: list[str], context: str) -> None:
-    result = soak(dataset_of(videos), samples=960, workers=2, context=context)
-    assert result["good"] + sum(result["skipped"].values()) == 960
-    assert sum(result["skipped"].values()) >= 3 * 80  # no video, no file, no moov
+    result = soak(dataset_of(videos), SAMPLES, workers=2, context=context)
+    assert result["good"] + sum(result["skipped"].values()) == SAMPLES
+    assert sum(result["skipped"].values()) >= SAMPLES // 12 * 3  # no video, no file, no moov
     assert len(result["memory"]) == 2
     for measured in result["memory"].values():
-        assert len(measured) == 60
+        assert len(measured) == SAMPLES // 16
         assert growth(measured, "resident") < 16e6  # what an allocator may keep
-        assert growth(measured, "live") < 50e3  # 400 bytes a sample
-        assert growth(measured, "blocks") < 60  # one object per two samples
+        assert growth(measured, "live") < 100e3  # 400 bytes a sample
+        assert growth(measured, "blocks") < 130  # one object per two samples
 
 
 def test_a_leak_of_one_small_object_per_sample_is_seen(videos: list[str]) -> None:
-    result = soak(dataset_of(videos, Hoarder), samples=960, workers=2, context="fork")
+    result = soak(dataset_of(videos, Hoarder), SAMPLES, workers=2, context="fork")
     for measured in result["memory"].values():
-        assert growth(measured, "blocks") > 90
+        assert growth(measured, "blocks") > 150
+
+
+def test_the_command_that_the_documents_name() -> None:
+    command = [sys.executable, "tests/integrations/loader_soak.py", "--help"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "--samples" in shown
