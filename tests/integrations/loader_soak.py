@@ -20,7 +20,7 @@ import frametap as ft
 from frametap.integrations.torch import VideoDataset, collate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where it runs as a program
-from heap import live_bytes  # noqa: E402
+from heap import live_bytes
 
 SUFFIXES = {
     ".mp4",
