@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 import frametap as ft
-from clips import Clip, ClipLibrary, encode
+from clips import CLIPS, Clip, ClipLibrary, encode
 from frametap.engines import cpu
 from frametap.engines.base import Destination
 from frametap.engines.run_decoder import RunDecoder
@@ -157,6 +158,36 @@ def test_the_interpreter_ends(clips: ClipLibrary, script: str, says: str) -> Non
         command = [sys.executable, "-c", script, str(clips["long"])]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, says, "")
+
+
+LOGGED = """
+import sys
+import av.logging
+import frametap as ft
+
+av.logging.set_level(av.logging.PANIC)
+for _ in range(40):
+    with ft.open(sys.argv[1], transform=ft.Transform(size=(24, 32)), threads=2, device="cpu") as video:
+        try:
+            next(video.batches(4))
+        except ft.DecodeError:
+            pass
+"""
+
+
+def test_closing_early_with_logging_on(tmp_path: Path) -> None:
+    """PyAV frees decoders with the GIL held, for which their threads wait when they have something to log."""
+    path = tmp_path / "damaged.mp4"
+    encode(path, replace(CLIPS["h264"], size=(640, 480), encoded=24))
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        for packet in container.demux(container.streams.video[0]):
+            if packet.size > 200 and packet.pos and not packet.is_keyframe:
+                middle = packet.pos + packet.size // 2
+                data[middle : middle + 40] = b"\x55" * 40
+    path.write_bytes(data)
+    command = [sys.executable, "-c", LOGGED, str(path)]
+    subprocess.run(command, check=True, timeout=60)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -72,7 +72,7 @@ class Container:
             # From the probe: how many pictures FFmpeg holds back to put them into output order.
             self.reorder_depth = int(self._decoder.reorder_depth)
         except BaseException:
-            self.close()
+            self._container.close()
             raise
 
     def configure(
@@ -105,6 +105,9 @@ class Container:
 
     def close(self) -> None:
         """Free the demuxer, the decoder and the file."""
+        # Its threads stop here, without the GIL. PyAV frees a decoder with it, and a thread that has something to log
+        # while its user has PyAV's logging on waits for the GIL: for ever.
+        self.reset()
         self._container.close()
 
     def packets(self) -> Iterator[VideoPacket]:
