@@ -283,6 +283,22 @@ def test_damage_stays_in_its_keyframe_interval(clips: ClipLibrary, name: str) ->
             assert_same_luma(batch.numpy()[number, 0], expected[number], name, f"frame {number}")
 
 
+@pytest.mark.parametrize("threads", [2, 4])
+@pytest.mark.parametrize("frame", [14, 46])
+@pytest.mark.parametrize("name", ["h264_one_gop", "mpeg4"])
+def test_threads_neither_hide_damage_nor_move_it(
+    clips: ClipLibrary, name: str, frame: int, threads: int
+) -> None:
+    """Frame threads report a damaged packet when later ones are fed, and at the end not at all."""
+    source = damaged(clips, name, frame, b"\x5a" * 8, offset=0.5)
+    alone = ft.sample(source, ft.Every(1), SMALL, on_error="skip", threads=1)
+    batch = ft.sample(source, ft.Every(1), SMALL, on_error="skip", threads=threads)
+    assert f"frame {frame} at byte" in str(alone.error)
+    assert str(batch.error) == str(alone.error)
+    assert_array_equal(batch.ok, alone.ok)
+    assert_array_equal(batch.numpy(), alone.numpy())
+
+
 @pytest.mark.parametrize("name", ["h264_pyramid", "h264_mkv"])
 @pytest.mark.parametrize("frame", [13, 14, 16, 17, 20])
 def test_what_needs_a_damaged_picture_is_not_called_good(

@@ -120,8 +120,14 @@ class RunDecoder:
             yield from self._pictures(number, packet)
             if not self._left:
                 return
-        yield from self._pictures(run.stop, None)
-        if self._left and self.failure is None and index.method == "decode":
+            if self._blames_late:
+                break
+        else:
+            yield from self._pictures(run.stop, None)
+        silent = bool(self._left) and self.failure is None
+        if self._blames_late or (silent and self.threads > 1):
+            yield from self._decode_alone(run)
+        elif silent and index.method == "decode":
             yield from self._decode_further(run)
 
     def packets(self, run: Run, index: FrameIndex) -> Iterator[tuple[int, VideoPacket]]:
@@ -137,6 +143,7 @@ class RunDecoder:
         self.failure = None
         self._left = set(run.frames.tolist())
         self._damage = Damage(index)
+        self._blames_late = False
 
     def _prepare(self) -> None:
         """Bring the decoder into the state that the stream needs at the beginning of a run."""
@@ -169,6 +176,28 @@ class RunDecoder:
                 Run.of(self.index, run.start, stop, np.array(sorted(self._left))), self.index
             )
 
+    def _decode_alone(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
+        """Decode what is left of a run with one thread: frame threads tell of damage some packets later, or not at all."""
+        alone = RunDecoder(self.source, 1)
+        try:
+            yield from alone.decode(self._rest_of(run), self.index)
+        finally:
+            self._left, self.failure = set(alone.left), alone.failure
+            self.decoded += alone.decoded
+            self.bytes_read += alone.bytes_read
+            alone.close()
+
+    def _rest_of(self, run: Run) -> Run:
+        """Return a run for what is left, which feeds what the run does: what FFmpeg notices depends on what went before."""
+        start, left = run.start, np.array(self.left)
+        if (
+            not self.index.has_leading_pictures
+        ):  # else what leads a keyframe would be damage of its own
+            first = int(self.index.decode_order[left].min())
+            starts = np.flatnonzero(self.index.packet_flags[start : first + 1] & START)
+            start += int(starts[-1]) if len(starts) else 0
+        return Run(start, run.stop, left, run.feed[start - run.start :])
+
     def _pictures(
         self, number: int, packet: VideoPacket | None
     ) -> Iterator[tuple[int, VideoFrame]]:
@@ -183,6 +212,7 @@ class RunDecoder:
                 or self.index.frame_of_packet[number] >= 0
             ):
                 self._break(number, f"damaged packet: {error.strerror}")
+                self._blames_late = self.threads > 1
             return
         self.decoded += len(pictures)
         for picture in pictures:
