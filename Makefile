@@ -30,9 +30,10 @@ demo: $(VENV)/.cli ## sample a clip end to end, print one table, write a contact
 test: $(VENV)/.dev emulator ## run the tests (ARGS="-k plan" to choose)
 	$(BIN)/pytest --ignore=tests/gpu $(ARGS)
 
+# What a driver or an allocator says before it ends the process goes to the file descriptor: pytest must not swallow that.
 test-cuda: $(VENV)/.dev emulator ## run the tests of device="cuda" on the emulated driver (ARGS as in test)
 	LD_LIBRARY_PATH="$(CURDIR)/$(EMULATOR)/lib" FRAMETAP_EMULATED=1 FRAMETAP_EMU_DEVICES=h100,h100 \
-	  $(BIN)/pytest tests/gpu $(ARGS)
+	  $(BIN)/pytest tests/gpu --capture=sys $(ARGS)
 
 .PHONY: test-cuda-matrix
 test-cuda-matrix: $(VENV)/.dev emulator ## samplers x transforms x orders x switches over the corpus, emulated (SECONDS=600 START=0)
