@@ -190,9 +190,8 @@ class RunDecoder:
     def _rest_of(self, run: Run) -> Run:
         """Return a run for what is left, which feeds what the run does: what FFmpeg notices depends on what went before."""
         start, left = run.start, np.array(self.left)
-        if (
-            not self.index.has_leading_pictures
-        ):  # else what leads a keyframe would be damage of its own
+        # Without the interval before its keyframe, what leads it would be damage of its own.
+        if not self.index.has_leading_pictures:
             first = int(self.index.decode_order[left].min())
             starts = np.flatnonzero(self.index.packet_flags[start : first + 1] & START)
             start += int(starts[-1]) if len(starts) else 0
