@@ -302,9 +302,10 @@ def _bears_frame_threads(index: FrameIndex) -> bool:
     """Whether frame threads yield what one thread does.
 
     Of H.264 whose fields come in packets of their own FFmpeg's frame threads flag whole pictures as corrupt; such streams
-    are among those whose index rests on decoding, with one thread.
+    are among those whose index rests on decoding, with one thread. Of MPEG-4 they race for what tells damage from an
+    encoder that pads its pictures badly, and so find the damage of a picture or do not.
     """
-    return index.method != "decode"
+    return index.method != "decode" and index.codec != "mpeg4"
 
 
 def _take(items: deque[_T]) -> _T | None:
