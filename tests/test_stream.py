@@ -51,6 +51,33 @@ def test_as_with_one_thread(clips: ClipLibrary, name: str, step: int, size: int)
     assert not workers()
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_a_run_that_is_shown_after_later_ones(
+    clips: ClipLibrary, tmp_path: Path, size: int, threads: int
+) -> None:
+    """Files that were joined, the second stamped before the first had ended: what is shown last comes from the middle."""
+    path = tmp_path / "joined.mp4"
+    with av.open(clips["h264"]) as source, av.open(path, "w") as joined:
+        stream = source.streams.video[0]
+        copy = joined.add_stream_from_template(stream)
+        for number, packet in enumerate(source.demux(stream)):
+            if not packet.size:
+                continue
+            if number == 24:
+                end = packet.dts - packet.duration
+            if number >= 24:
+                packet.pts = packet.dts = end + number - 23
+            packet.stream = copy
+            joined.mux(packet)
+    with ft.open(path, transform=SMALL, threads=threads) as video:
+        assert 12 <= video.index.decode_order[-1] < 24
+        expected = video.sample(ft.Every(1))
+        batches = list(video.batches(size))
+    assert_array_equal(np.concatenate([batch.indices for batch in batches]), expected.indices)
+    assert_array_equal(np.concatenate([batch.numpy() for batch in batches]), expected.numpy())
+
+
 def test_runs_are_decoded_at_the_same_time(
     clips: ClipLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:

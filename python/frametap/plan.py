@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,11 @@ class Plan:
             else:
                 runs.append(run)
         return Plan(self.index, self.frames, tuple(runs))
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the runs yield their frames one after another; where timestamps jump back and forth they do not."""
+        return all(a.frames[-1] < b.frames[0] for a, b in pairwise(self.runs))
 
     @cached_property
     def packets(self) -> int:

@@ -207,8 +207,8 @@ class VideoReader:
         check_on_error(on_error)
         self._open_engine()
         frames = np.arange(len(self)) if sampler is None else self._choose(sampler)
-        if (np.diff(frames) > 0).all():
-            return self._stream(self._plan(frames), size, on_error)
+        if (np.diff(frames) > 0).all() and (plan := self._plan(frames)).in_order:
+            return self._stream(plan, size, on_error)
         parts = (frames[i : i + size] for i in range(0, len(frames), size))
         return (self._fetch(self._plan(part), on_error=on_error) for part in parts)
 
