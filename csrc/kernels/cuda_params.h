@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "core/color_matrix.h"
 #include "kernels/tone_map.h"
@@ -17,6 +18,7 @@ struct CudaFilter {
   const int32_t* count;
   const int16_t* weights;
   int32_t taps;
+  int32_t unused = 0;
 };
 
 /// One plane, for every picture of the launch. Columns are vectors of 16 bytes, counted from the start of the row.
@@ -27,14 +29,20 @@ struct CudaPlane {
   int32_t first_vector, vectors;  // of a row, that any tap needs
   int32_t row_bytes;              // that the picture has: nothing is read past them
   int32_t stride;                 // samples from one resampled row to the next
+  int32_t unused = 0;
   CudaFilter vertical;
 };
 
 struct CudaComponent {
+  CudaFilter horizontal;
   int32_t plane, step;
   int32_t offset;  // of its first sample in a resampled row
-  CudaFilter horizontal;
+  int32_t unused = 0;
 };
+
+// No padding: it would pass on what the stack held, and could look like an address.
+static_assert(std::has_unique_object_representations_v<CudaPlane> &&
+              std::has_unique_object_representations_v<CudaComponent>);
 
 struct CudaOutput {
   int32_t width, height, channels;                          // canvas

@@ -148,8 +148,8 @@ void CudaTables::set_components(CudaConvert& p, uint64_t tables) const {
     const auto r = static_cast<size_t>(component.resolution);
     // Resampled rows begin with a whole vector, so with elements that only alignment asks for.
     const int lead = plan_.planes[static_cast<size_t>(component.plane)].first_element % samples_per_vector();
-    p.component[c] = {component.plane, component.step, lead + component.offset,
-                      filter_at(tables, horizontal_[r], plan_.horizontal[r])};
+    p.component[c] = {filter_at(tables, horizontal_[r], plan_.horizontal[r]), component.plane, component.step,
+                      lead + component.offset};
   }
 }
 
