@@ -19,6 +19,7 @@ import av.error
 import numpy as np
 import pytest
 from av.stream import Disposition
+from av.video.frame import PictureType
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +38,9 @@ class Clip:
     options: Mapping[str, str] = field(default_factory=dict)  # of the encoder
     muxer: Mapping[str, str] = field(default_factory=dict)  # movflags and the like
     durations: Sequence[int] = (1,)  # of the frames, in 1/fps, repeated: several make it VFR
+    types: Mapping[int, str] = field(
+        default_factory=dict
+    )  # of pictures, where the encoder may not choose
     start_seconds: float = 0.0
     color: Mapping[str, int] = field(default_factory=dict)  # CodecContext attributes
     matrix: tuple[int, ...] | None = None  # a b c d of the display matrix, each -1, 0 or 1
@@ -90,6 +94,16 @@ CLIPS: dict[str, Clip] = {
             "preset": "veryfast",
             "x264-params": "keyint=12:min-keyint=12:bframes=3:open-gop=1:scenecut=0",
         },
+    ),
+    # The picture after keyframe 24, no IDR, has pictures from before it forgotten. FFmpeg calls that damage where they are not.
+    "h264_forgets": Clip(
+        "libx264",
+        ".mkv",
+        options={
+            "preset": "ultrafast",
+            "x264-params": "keyint=250:bframes=2:b-pyramid=strict:ref=4:open-gop=1:scenecut=0:mbtree=0",
+        },
+        types={23: "P", 24: "I"},
     ),
     "h264_one_gop": Clip("libx264", options={"g": "1000", "bf": "3", "preset": "veryfast"}),
     "h264_intra": Clip("libx264", options={"g": "1", "preset": "veryfast"}),
@@ -186,6 +200,7 @@ def _frames(clip: Clip) -> Iterator[av.VideoFrame]:
         rgb = av.VideoFrame.from_ndarray(picture(number, *clip.size), format="rgb24")
         frame = rgb.reformat(format=clip.pix_fmt)
         frame.pts, frame.time_base = pts, 1 / clip.fps
+        frame.pict_type = PictureType[clip.types.get(number, "NONE")]
         yield frame
         pts += clip.durations[number % len(clip.durations)]
 

@@ -283,6 +283,23 @@ def test_damage_stays_in_its_keyframe_interval(clips: ClipLibrary, name: str) ->
             assert_same_luma(batch.numpy()[number, 0], expected[number], name, f"frame {number}")
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_damage_after_a_keyframe_that_is_no_idr(clips: ClipLibrary, threads: int) -> None:
+    """It is told from pictures that are only not there: the stream has some forgotten that one who jumped never had."""
+    index = ft.FrameIndex.build(clips["h264_forgets"])
+    assert np.flatnonzero(index.keyframes).tolist() == [0, 24]
+    source = damaged(clips, "h264_forgets", 33, b"\x5a" * 8, offset=0.3)
+    expected = ft.sample(clips["h264_forgets"], ft.Every(1), SMALL).numpy()
+    for sampler in (ft.Every(1), ft.Indices([25, 29, 46])):
+        batch = ft.sample(source, sampler, SMALL, on_error="black", threads=threads)
+        assert "frame 33 at byte" in str(batch.error)
+        before = index.decode_order[batch.indices] < index.decode_order[33]
+        # The picture that FFmpeg would have put out when it met the damage is lost with it.
+        assert not batch.ok[~before].any()
+        assert (before & ~batch.ok).sum() <= 1
+        assert_array_equal(batch.numpy()[batch.ok], expected[batch.indices[batch.ok]])
+
+
 @pytest.mark.parametrize("threads", [2, 4])
 @pytest.mark.parametrize("frame", [14, 46])
 @pytest.mark.parametrize("name", ["h264_one_gop", "mpeg4"])

@@ -12,9 +12,10 @@ import av.error
 import numpy as np
 from av.video.frame import VideoFrame
 
-from frametap._core import PARSED, START, PacketParser
+from frametap._core import RESET, START, PacketParser
 from frametap.container import Container, VideoPacket, orientation_of, picture_format
 from frametap.engines.base import Report, Slots
+from frametap.engines.damage import Damage
 from frametap.errors import DecodeError, SourceError, UnsupportedError
 from frametap.geometry import PictureFormat
 from frametap.index import FrameIndex
@@ -30,31 +31,10 @@ _READ_ON_PACKETS = 32
 _SYNC_PACKETS = 256
 # A packet's dts is not below the least pts of so many packets before it: the most that any codec reorders.
 _REORDERED_PACKETS = 16
+# Among so many packets are the 16 pictures that H.264 can refer to at most, and those between them that nothing refers to.
+_REFERENCE_PACKETS = 32
 # How much further to read when a wanted picture does not come out of a stream that only decoding could index.
 _FURTHER_PACKETS = 32
-
-
-class Damage:
-    """Which frames of a run damage makes doubtful: those decoded after it, up to the next keyframe."""
-
-    def __init__(self, index: FrameIndex) -> None:
-        self._index = index
-        self._spans: list[tuple[int, int]] = []
-
-    def add(self, number: int) -> None:
-        """Note that packet `number` is damaged."""
-        later = self._index.packet_flags[number + 1 :] & (START | PARSED) == (START | PARSED)
-        stop = number + 1 + int(later.argmax()) if later.any() else len(later) + number + 1
-        self._spans.append((number, stop))
-
-    def spoils(self, frame: int) -> bool:
-        """Whether a frame may show damage. What is shown before the keyframe that ends it may refer to before it, too."""
-        number = int(self._index.decode_order[frame])
-        for start, stop in self._spans:
-            leading = number >= stop and frame < self._index.frame_of_packet[stop]
-            if start <= number < stop or leading:
-                return True
-        return False
 
 
 def convert_on_host(converter: Any, picture: VideoFrame, address: int, *, threads: int) -> None:
@@ -113,22 +93,26 @@ class RunDecoder:
         Where the stream is damaged it goes on at the next keyframe; `missing` then tells what did not come, and why.
         """
         self._begin(run, index)
+        self._doubts = self.threads > 1 or self._jumps_into_references(run)
+        yield from self._decode(run)
+        silent = bool(self._left) and self.failure is None
+        if self.threads > 1 and (self._doubted or silent):
+            yield from self._decode_alone(run)
+        elif self._doubted:
+            yield from self._decode_from_before(run)
+        elif silent and index.method == "decode":
+            yield from self._decode_further(run)
+
+    def _decode(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield what comes out, up to the first damage where that is doubted."""
         self._prepare()
         self._seen: Counter[int] = Counter()
         for number, packet in self._read(run):
             packet.pts, packet.dts = number, None
             yield from self._pictures(number, packet)
-            if not self._left:
+            if not self._left or self._doubted:
                 return
-            if self._blames_late:
-                break
-        else:
-            yield from self._pictures(run.stop, None)
-        silent = bool(self._left) and self.failure is None
-        if self._blames_late or (silent and self.threads > 1):
-            yield from self._decode_alone(run)
-        elif silent and index.method == "decode":
-            yield from self._decode_further(run)
+        yield from self._pictures(run.stop, None)
 
     def packets(self, run: Run, index: FrameIndex) -> Iterator[tuple[int, VideoPacket]]:
         """Yield (number, packet) for the packets that the run feeds, for a decoder other than FFmpeg's.
@@ -143,7 +127,8 @@ class RunDecoder:
         self.failure = None
         self._left = set(run.frames.tolist())
         self._damage = Damage(index)
-        self._blames_late = False
+        self._judged_from = run.start
+        self._doubts = self._doubted = False
 
     def _prepare(self) -> None:
         """Bring the decoder into the state that the stream needs at the beginning of a run."""
@@ -167,6 +152,20 @@ class RunDecoder:
         if self.index.prime_decoders:
             with contextlib.suppress(av.error.FFmpegError):
                 self._container.decode(self._next_packet())
+
+    def _jumps_into_references(self, run: Run) -> bool:
+        """Whether the pictures after a run's keyframe may name some from before it, if only to have them forgotten."""
+        return self.index.codec == "h264" and not self.index.packet_flags[run.start] & RESET
+
+    def _decode_from_before(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
+        """Decode what is left of a run from a keyframe before its own, so that pictures which it names are there."""
+        starts = np.flatnonzero(self.index.packet_flags[: run.start] & START)
+        far = np.searchsorted(starts, run.start - _REFERENCE_PACKETS, side="right")
+        first = int(starts[far - 1]) if far else 0
+        again = Run.of(self.index, first, run.stop, np.array(self.left))
+        self._begin(again, self.index)
+        self._judged_from = run.start  # what is missing before it says nothing about the run
+        yield from self._decode(again)
 
     def _decode_further(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
         """Decode a run again with more packets: in odd streams a picture comes out only after packets that follow it."""
@@ -211,7 +210,7 @@ class RunDecoder:
                 or self.index.frame_of_packet[number] >= 0
             ):
                 self._break(number, f"damaged packet: {error.strerror}")
-                self._blames_late = self.threads > 1
+                self._doubted = self._doubts
             return
         self.decoded += len(pictures)
         for picture in pictures:
@@ -240,6 +239,8 @@ class RunDecoder:
         return frame if same else -1
 
     def _break(self, number: int, reason: str) -> None:
+        if number < self._judged_from:
+            return
         self._damage.add(number)
         frame = int(self.index.frame_of_packet[min(number, len(self.index.frame_of_packet) - 1)])
         position = int(self.index.packet_position[min(number, len(self.index.packet_position) - 1)])
