@@ -93,12 +93,13 @@ class RunDecoder:
         Where the stream is damaged it goes on at the next keyframe; `missing` then tells what did not come, and why.
         """
         self._begin(run, index)
-        self._doubts = self.threads > 1 or self._jumps_into_references(run)
+        jumps = self._jumps_into_references(run)
+        self._doubts = self.threads > 1 or jumps
         yield from self._decode(run)
         silent = bool(self._left) and self.failure is None
         if self.threads > 1 and (self._doubted or silent):
             yield from self._decode_alone(run)
-        elif self._doubted:
+        elif self._doubted or (silent and jumps):
             yield from self._decode_from_before(run)
         elif silent and index.method == "decode":
             yield from self._decode_further(run)
@@ -155,7 +156,8 @@ class RunDecoder:
 
     def _jumps_into_references(self, run: Run) -> bool:
         """Whether the pictures after a run's keyframe may name some from before it, if only to have them forgotten."""
-        return self.index.codec == "h264" and not self.index.packet_flags[run.start] & RESET
+        closed = self.index.packet_flags[run.start] & RESET
+        return self.index.codec == "h264" and run.start > 0 and not closed
 
     def _decode_from_before(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
         """Decode what is left of a run from a keyframe before its own, so that pictures which it names are there."""
