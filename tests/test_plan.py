@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +15,7 @@ import frametap as ft
 import plain
 from clips import ClipLibrary
 from frametap.container import Container
+from restamp import gap_from, restamp
 from test_frames_contract import GRAY, ORDERS, assert_same_luma
 
 # Codecs of the clips that leave pictures out which nothing refers to.
@@ -121,21 +121,9 @@ def test_leading_pictures_that_are_stamped_after_their_keyframe(
     clips: ClipLibrary, tmp_path: Path
 ) -> None:
     """A gap in the timestamps between a keyframe and pictures that are shown before it: they refer further back yet."""
-    path = tmp_path / "gap.mp4"
-    with av.open(clips["h264_open_gop"]) as source, av.open(path, "w") as gap:
-        stream = source.streams.video[0]
-        copy = gap.add_stream_from_template(stream)
-        keyframe = -1
-        for number, packet in enumerate(source.demux(stream)):
-            if not packet.size:
-                continue
-            keyframe = number if packet.is_keyframe and number and keyframe < 0 else keyframe
-            if 0 < keyframe < number - 1:
-                packet.pts, packet.dts = (
-                    time + 100 * packet.duration for time in (packet.pts, packet.dts)
-                )
-            packet.stream = copy
-            gap.mux(packet)
+    index = ft.FrameIndex.build(clips["h264_open_gop"])
+    second = int(index.decode_order[index.keyframes][1])
+    path = restamp(clips["h264_open_gop"], tmp_path / "gap.mp4", gap_from(second + 2))
     with ft.open(path, transform=GRAY, threads=1) as video:
         expected = video.sample(ft.Every(1)).numpy()
         singly = [video[number].numpy() for number in range(len(video))]

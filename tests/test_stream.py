@@ -15,6 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.packet import Packet
 from numpy.testing import assert_array_equal
 
 import frametap as ft
@@ -22,6 +23,7 @@ from clips import CLIPS, Clip, ClipLibrary, encode
 from frametap.engines import cpu
 from frametap.engines.base import Destination
 from frametap.engines.run_decoder import RunDecoder
+from restamp import gap_from, restamp
 
 SMALL = ft.Transform(size=(24, 32))
 
@@ -57,24 +59,35 @@ def test_a_run_that_is_shown_after_later_ones(
     clips: ClipLibrary, tmp_path: Path, size: int, threads: int
 ) -> None:
     """Files that were joined, the second stamped before the first had ended: what is shown last comes from the middle."""
-    path = tmp_path / "joined.mp4"
-    with av.open(clips["h264"]) as source, av.open(path, "w") as joined:
-        stream = source.streams.video[0]
-        copy = joined.add_stream_from_template(stream)
-        for number, packet in enumerate(source.demux(stream)):
-            if not packet.size:
-                continue
-            if number == 24:
-                end = packet.dts - packet.duration
-            if number >= 24:
-                packet.pts = packet.dts = end + number - 23
-            packet.stream = copy
-            joined.mux(packet)
+    ends: list[int] = []
+
+    def join(number: int, packet: Packet) -> None:
+        if number < 24:
+            ends[:] = [packet.dts or 0]
+        else:
+            packet.pts = packet.dts = ends[0] + number - 23
+
+    path = restamp(clips["h264"], tmp_path / "joined.mp4", join)
     with ft.open(path, transform=SMALL, threads=threads) as video:
         assert 12 <= video.index.decode_order[-1] < 24
         expected = video.sample(ft.Every(1))
         batches = list(video.batches(size))
     assert_array_equal(np.concatenate([batch.indices for batch in batches]), expected.indices)
+    assert_array_equal(np.concatenate([batch.numpy() for batch in batches]), expected.numpy())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("first", [14, 15, 16, 17])
+@pytest.mark.parametrize("name", ["h264", "h264_open_gop", "h264_one_gop"])
+def test_stamps_that_contradict_the_order_of_the_pictures(
+    clips: ClipLibrary, tmp_path: Path, name: str, first: int, threads: int
+) -> None:
+    """A gap amid reordered packets: the decoder puts pictures out in another order than that of the timestamps."""
+    path = restamp(clips[name], tmp_path / "gap.mp4", gap_from(first))
+    with ft.open(path, transform=SMALL, threads=threads) as video:
+        expected = video.sample(ft.Every(1))
+        batches = list(video.batches(7))
+    assert len(expected) == 48
     assert_array_equal(np.concatenate([batch.numpy() for batch in batches]), expected.numpy())
 
 

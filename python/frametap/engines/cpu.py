@@ -29,6 +29,8 @@ _T = TypeVar("_T")
 _MIN_PACKETS_FOR_FRAME_THREADS = 8
 # With fewer runs than this for each worker, the last ones of a stream would leave workers idle for long.
 _MIN_RUNS_PER_WORKER = 2
+# Pictures that wait for one before them, before that counts as missing: as many as any codec reorders.
+_MOST_EARLY = 16
 # Converted frames of a run that may wait for the consumer, per worker: about what the pictures in its decoder take.
 _MAX_BYTES_AHEAD = 64 << 20
 
@@ -319,14 +321,24 @@ def _take(items: deque[_T]) -> _T | None:
 def _in_order(
     run: Run, index: FrameIndex, decoder: RunDecoder
 ) -> Iterator[tuple[int, VideoFrame | DecodeError]]:
-    """Yield every wanted frame of a run with its picture, or with the error that took its place."""
+    """Yield every wanted frame of a run with its picture, or with the error that took its place.
+
+    Pictures that come before their turn, where timestamps contradict the bitstream's order, wait for it.
+    """
     expected = deque(run.frames.tolist())
+    early: dict[int, VideoFrame] = {}
     for frame, picture in decoder.decode(run, index):
         if not expected or frame < expected[0]:
             continue  # a damaged stream may bring a picture after its turn
-        while expected[0] != frame:
-            yield expected.popleft(), decoder.missing(run)[1]
-        yield expected.popleft(), picture
+        early[frame] = picture
         del picture
+        while expected and (expected[0] in early or len(early) > _MOST_EARLY):
+            yield _turn_of(expected.popleft(), early, decoder, run)
     for frame in expected:
-        yield frame, decoder.missing(run)[1]
+        yield _turn_of(frame, early, decoder, run)
+
+
+def _turn_of(
+    frame: int, early: dict[int, VideoFrame], decoder: RunDecoder, run: Run
+) -> tuple[int, VideoFrame | DecodeError]:
+    return frame, early.pop(frame) if frame in early else decoder.missing(run)[1]
