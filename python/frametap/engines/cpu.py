@@ -323,7 +323,8 @@ def _in_order(
 ) -> Iterator[tuple[int, VideoFrame | DecodeError]]:
     """Yield every wanted frame of a run with its picture, or with the error that took its place.
 
-    Pictures that come before their turn, where timestamps contradict the bitstream's order, wait for it.
+    Pictures that come before their turn, where timestamps contradict the bitstream's order, wait for it, unless damage says
+    why those before them are missing.
     """
     expected = deque(run.frames.tolist())
     early: dict[int, VideoFrame] = {}
@@ -332,7 +333,7 @@ def _in_order(
             continue  # a damaged stream may bring a picture after its turn
         early[frame] = picture
         del picture
-        while expected and (expected[0] in early or len(early) > _MOST_EARLY):
+        while early and (expected[0] in early or decoder.failure or len(early) > _MOST_EARLY):
             yield _turn_of(expected.popleft(), early, decoder, run)
     for frame in expected:
         yield _turn_of(frame, early, decoder, run)
