@@ -161,12 +161,13 @@ class RunDecoder:
 
     def _decode_from_before(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
         """Decode what is left of a run from a keyframe before its own, so that pictures which it names are there."""
-        starts = np.flatnonzero(self.index.packet_flags[: run.start] & START)
-        far = np.searchsorted(starts, run.start - _REFERENCE_PACKETS, side="right")
-        first = int(starts[far - 1]) if far else 0
-        again = Run.of(self.index, first, run.stop, np.array(self.left))
+        left = np.array(self.left)
+        first = int(self.index.decode_order[left].min())
+        starts = np.append(0, np.flatnonzero(self.index.packet_flags[: first + 1] & START))
+        before = starts[starts <= max(0, starts[-1] - _REFERENCE_PACKETS)]
+        again = Run.of(self.index, int(before[-1]), run.stop, left)
         self._begin(again, self.index)
-        self._judged_from = run.start  # what is missing before it says nothing about the run
+        self._judged_from = int(starts[-1])  # what is missing before it says nothing about the rest
         yield from self._decode(again)
 
     def _decode_further(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
