@@ -38,9 +38,7 @@ class Clip:
     options: Mapping[str, str] = field(default_factory=dict)  # of the encoder
     muxer: Mapping[str, str] = field(default_factory=dict)  # movflags and the like
     durations: Sequence[int] = (1,)  # of the frames, in 1/fps, repeated: several make it VFR
-    types: Mapping[int, str] = field(
-        default_factory=dict
-    )  # of pictures, where the encoder may not choose
+    types: Mapping[int, str] = field(default_factory=dict)  # of pictures by number, forced
     start_seconds: float = 0.0
     color: Mapping[str, int] = field(default_factory=dict)  # CodecContext attributes
     matrix: tuple[int, ...] | None = None  # a b c d of the display matrix, each -1, 0 or 1

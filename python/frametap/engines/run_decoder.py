@@ -101,7 +101,7 @@ class RunDecoder:
             yield from self._decode_alone(run)
         elif self._doubted or (silent and jumps):
             yield from self._decode_from_before(run)
-        elif silent and index.method == "decode":
+        if self._left and self.failure is None and index.method == "decode":
             yield from self._decode_further(run)
 
     def _decode(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
