@@ -49,8 +49,10 @@ struct DeleteWithoutGil {
   }
 };
 
+/// For py::init() without `Released`: pybind11 registers what a factory returns before that would take the GIL again.
 template <class T, class... Arguments>
 std::shared_ptr<T> make_shared_without_gil(Arguments&&... arguments) {
+  const py::gil_scoped_release released;
   return std::shared_ptr<T>(new T(std::forward<Arguments>(arguments)...), DeleteWithoutGil{});
 }
 
@@ -176,7 +178,7 @@ void register_device(py::module_& m) {
       .def(py::init([](std::shared_ptr<Device> device, size_t bytes, uintptr_t stream) {
              return make_shared_without_gil<DeviceMemory>(std::move(device), bytes, as_stream(stream));
            }),
-           arg("device"), arg("bytes"), arg("stream"), Released())
+           arg("device"), arg("bytes"), arg("stream"))
       .def_property_readonly("address", &DeviceMemory::address, "Device address.")
       .def(
           "free_on",
@@ -282,7 +284,7 @@ void register_nvdec(py::module_& m) {
       .def(py::init([](std::shared_ptr<Device> device, const CudaTables& tables) {
              return make_shared_without_gil<CudaConverter>(std::move(device), tables);
            }),
-           arg("device"), arg("tables"), Released());
+           arg("device"), arg("tables"));
   register_stream(m);
   register_convert_stream(m);
   register_session(m);

@@ -125,6 +125,38 @@ def test_eight_threads(videos: Library, driver: Gpu) -> None:
 
 
 @pytest.mark.parametrize(
+    "made",
+    [
+        "DeviceMemory(device, 256, 0)",
+        "CudaStream(device)",
+        "CudaConvertStream(device)",
+        "PlaneUploader(device)",
+        "NvdecSession(device, 'vp9', b'')",
+        "CudaConverter(device, tables)",
+    ],
+)
+def test_objects_are_made_in_many_threads(made: str) -> None:
+    """pybind11 keeps a table of all objects that only the GIL guards: making one must not let go of it too long."""
+    code = (
+        "import sys, threading\n"
+        "from dataclasses import asdict\n"
+        "from frametap._core import *\n"
+        "from emulator_kernels import JOB\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "device, tables = CudaDevice.get(0), CudaTables(**asdict(JOB))\n"
+        "def make():\n"
+        f"    for _ in range(1000): {made}\n"
+        "threads = [threading.Thread(target=make) for _ in range(4)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize(
     "code",
     [
         "for path in sys.argv[1:]: ft.sample(path, ft.Uniform(4), ft.Transform(size=32), device='cuda')",
