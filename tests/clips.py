@@ -21,6 +21,9 @@ import pytest
 from av.stream import Disposition
 from av.video.frame import PictureType
 
+from h264_fields import write_fields
+from packed_mpeg4 import pack_pairs, vop_type
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -373,42 +376,27 @@ def encode_packed(path: Path) -> None:
         stream = source.streams.video[0]
         packed = output.add_stream_from_template(stream)
         packets = [bytes(packet) for packet in source.demux(stream) if packet.size]
-        for number, payload in enumerate(_pack_pairs(packets)):
+        for number, payload in enumerate(pack_pairs(packets)):
             packet = av.Packet(payload)
             packet.stream, packet.time_base = packed, 1 / Fraction(24)
             packet.pts = packet.dts = number
-            packet.is_keyframe = _vop_type(payload) == "I"
+            packet.is_keyframe = vop_type(payload) == "I"
             output.mux(packet)
     plain.unlink()
 
 
-_VOP, _USER_DATA = b"\0\0\1\xb6", b"\0\0\1\xb2"
-
-
-def _vop_type(packet: bytes) -> str:
-    """The vop_coding_type of the first VOP (ISO/IEC 14496-2, 6.2.5)."""
-    return "IPBS"[packet[packet.index(_VOP) + 4] >> 6]
-
-
-def _pack_pairs(packets: Sequence[bytes]) -> Iterator[bytes]:
-    """Put each B picture into the packet of the reference before it; an N-VOP (not coded) takes its place."""
-    stub = _VOP + b"\x50\0\0\0"  # P, time stamps zero, vop_coded 0
-    number = 0
-    while number < len(packets):
-        packet = packets[number]
-        if number == 0:  # what makes a decoder expect packed pictures
-            at = packet.index(_VOP)
-            packet = packet[:at] + _USER_DATA + b"DivX503b1393p" + packet[at:]
-        if number + 1 < len(packets) and _vop_type(packets[number + 1]) == "B":
-            yield packet + packets[number + 1]
-            yield stub
-            number += 2
-        else:
-            yield packet
-            number += 1
+def encode_fields(path: Path) -> None:
+    """Write H.264 of field pairs: both fields of a frame in a packet, or each in one of its own where the name says "apart"."""
+    frames = _frames(Clip("", size=(64, 64)))
+    write_fields(path, frames, keyframe_interval=12, apart="apart" in path.name)
 
 
 OTHERS |= {
+    "fields": (encode_fields, ".mp4"),
+    "fields_mkv": (encode_fields, ".mkv"),
+    "fields_ts": (encode_fields, ".ts"),
+    "fields_apart": (encode_fields, ".ts"),
+    "fields_raw": (encode_fields, ".h264"),
     "two_tracks": (encode_two_tracks, ".mp4"),
     "cover": (encode_cover, ".mp4"),
     "packed_b": (encode_packed, ".avi"),

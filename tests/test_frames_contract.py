@@ -33,9 +33,9 @@ TURNS = {
 }
 # One clip of each kind of reordering, dropping and starting; `threads` and orders are tried on these.
 ORDERS = [
-    "av1", "edit_list", "h264_forgets", "h264_open_gop", "h264_intra_refresh", "h264_pyramid", "h264_raw",
-    "hevc_layers", "hevc_open_gop", "interlaced", "mpeg2", "mpeg4", "packed_b", "resized", "vfr_mkv", "vp8_hidden",
-    "vp9", "wmv2",
+    "av1", "edit_list", "fields", "fields_apart", "fields_raw", "h264_forgets", "h264_open_gop", "h264_intra_refresh",
+    "h264_pyramid", "h264_raw", "hevc_layers", "hevc_open_gop", "interlaced", "mpeg2", "mpeg4", "packed_b",
+    "resized", "vfr_mkv", "vp8_hidden", "vp9", "wmv2",
 ]  # fmt: skip
 GRAY = ft.Transform(color="gray")
 SMALL = ft.Transform(size=(24, 32))

@@ -257,17 +257,18 @@ def test_frames_of_a_small_clip_on_disk_and_in_memory(clips: ClipLibrary) -> Non
                 assert_array_equal(got, video[:].numpy())
 
 
-@pytest.mark.parametrize("method", ["headers", "decode"])
+@pytest.mark.parametrize("decoded_packets", [0, 1])
 def test_no_frame_threads_where_only_decoding_tells_the_frames(
-    clips: ClipLibrary, method: str
+    clips: ClipLibrary, decoded_packets: int
 ) -> None:
     """Of H.264 with a field per packet, FFmpeg's frame threads flag whole pictures as corrupt."""
-    index = replace(ft.FrameIndex.build(clips["h264_one_gop"], tables=False), method=method)
+    index = ft.FrameIndex.build(clips["h264_one_gop"], tables=False)
+    index = replace(index, decoded_packets=decoded_packets)
     with ft.open(clips["h264_one_gop"], transform=SMALL, threads=3, index=index) as video:
         sampled = video.sample(ft.Every(2)).numpy()
         streamed = np.concatenate([batch.numpy() for batch in video.batches(7, ft.Every(2))])
         assert isinstance(video._engine, cpu.CpuEngine)
-        assert set(video._engine._idle) == {3 if method == "headers" else 1}
+        assert set(video._engine._idle) == {1 if decoded_packets else 3}
     assert_array_equal(sampled, streamed)
 
 

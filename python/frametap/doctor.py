@@ -138,7 +138,7 @@ def cuda_state() -> CudaState:
 
 def _nvdec_codecs() -> Iterator[str]:
     """Yield a line for each codec that NVDEC of the first GPU decodes: bits, largest size, engines."""
-    from frametap.engines.nvdec import nvdec_caps
+    from frametap.engines.nvdec_caps import nvdec_caps
 
     cuda = _core.CudaDevice.get(0)
     for codec in ("h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg4"):

@@ -26,7 +26,7 @@ class FrameIndex:
     Frame `i` is the i-th frame a player shows, just as decoding the whole file with FFmpeg yields them; frames that an
     edit list hides do not count. `FrameIndex.build` reads the sample tables of an MP4 or MOV, else the headers of all packets; a
     stream whose headers cannot tell (missing timestamps, damage) is decoded once, one that begins between keyframes, or has
-    fields in packets of their own, up to the second keyframe. `method` says which.
+    fields in packets of their own, up to the second keyframe. `method` and `decoded_packets` say which.
 
     Attributes:
         codec: FFmpeg codec name.
@@ -38,6 +38,8 @@ class FrameIndex:
         average_fps: frames per second: the rate the container announces where the timestamps keep to it within one tick,
             otherwise frames over the time they are on screen.
         method: what the frame numbers rest on: "tables" (of an MP4 or MOV), "headers" (of all packets) or "decode".
+        decoded_packets: how many packets, from the first on, were decoded to find their frames: with "decode" all, with
+            "headers" those before the second keyframe of a stream that begins between keyframes, else none.
         strict_output: H.264 whose reorder depth FFmpeg guesses too low (see `Container`).
         fresh_decoders: parameter sets change on the way, so a decoder that has seen later packets cannot go back.
         prime_decoders: a decoder must see the first packet before any other part decodes as in one go (old x264 streams).
@@ -67,6 +69,7 @@ class FrameIndex:
     height: int
     average_fps: float
     method: str
+    decoded_packets: int
     strict_output: bool
     fresh_decoders: bool
     prime_decoders: bool

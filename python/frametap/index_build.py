@@ -76,21 +76,22 @@ def _index_by_scan(source: Source, container: Container) -> FrameIndex:
         and frames is not None
         and _reorder_depth(frames) > container.reorder_depth
     )
+    decoded_packets = 0
     if frames is None or strict:
-        method = "decode"
         frames, intra = _frames_by_decoding(source)
+        decoded_packets = len(scan.flags)
         # Some containers flag every packet as a keyframe.
         scan.keyframe = (np.array(scan.keyframe, dtype=bool) & intra).tolist()
     else:
-        method = "headers" if _headers_suffice(scan, frames) else "decode"
+        suffice = _headers_suffice(scan, frames)
         frames = frames[~np.array(scan.discarded)[frames]]
-        if method == "decode":
-            frames = _without_lost(source, scan, frames)
+        if not suffice:
+            frames, decoded_packets = _without_lost(source, scan, frames)
     if not len(frames):
         raise DecodeError(
             f"{source.name}: none of its packets can be decoded; the file is damaged, encrypted or empty"
         )
-    return _build(source, container, scan, frames, method, strict)
+    return _build(source, container, scan, frames, decoded_packets, strict)
 
 
 def _headers_suffice(scan: Scan, frames: Numbers) -> bool:
@@ -100,23 +101,31 @@ def _headers_suffice(scan: Scan, frames: Numbers) -> bool:
     is in two packets, of which a decoder decides whether they belong together.
     """
     first = next((n for n, flags in enumerate(scan.flags) if flags & SHOWN), 0)
-    fields = any(flags & SECOND_FIELD for flags in scan.flags)
-    return bool(scan.flags[0] & START) and first == frames[0] and not fields
+    return bool(scan.flags[0] & START) and first == frames[0] and not _has_lone_fields(scan)
 
 
-def _without_lost(source: Source, scan: Scan, frames: Numbers) -> Numbers:
+def _has_lone_fields(scan: Scan) -> bool:
+    return any(flags & SECOND_FIELD for flags in scan.flags)
+
+
+def _without_lost(source: Source, scan: Scan, frames: Numbers) -> tuple[Numbers, int]:
     """Leave out what refers to pictures from before the stream begins and does not come out of a decoder.
 
     Which pictures those are varies with the decoder's rules, so it is decoded to find out: up to the second keyframe, for what
     follows that refers to nothing before the first. Where the decoder makes other frames of these packets than the headers, it
     decides about all.
+
+    Returns:
+        the frames, and how many packets do not yield them as their headers say.
     """
     keyframes = np.flatnonzero(np.array(scan.flags) & START)
     end = int(keyframes[1]) if len(keyframes) > 1 else len(scan.flags)
     decoded, _ = _frames_by_decoding(source, end)
     found = (frames >= end) | np.isin(frames, decoded)
     as_announced = np.array_equal(frames[found & (frames < end)], decoded)
-    return frames[found] if as_announced else _frames_by_decoding(source)[0]
+    if not as_announced:
+        return _frames_by_decoding(source)[0], len(scan.flags)
+    return frames[found], len(scan.flags) if _has_lone_fields(scan) else end
 
 
 def _index_by_tables(source: Source, container: Container) -> FrameIndex | None:
@@ -211,7 +220,12 @@ def _frames_by_decoding(
 
 
 def _build(
-    source: Source, container: Container, scan: Scan, frames: Numbers, method: str, strict: bool
+    source: Source,
+    container: Container,
+    scan: Scan,
+    frames: Numbers,
+    decoded_packets: int,
+    strict: bool,
 ) -> FrameIndex:
     """Make the index of a packet scan."""
     pts = np.array(scan.pts, dtype=np.int64)
@@ -221,8 +235,9 @@ def _build(
     return _index_of(
         source,
         container,
-        method,
+        "headers" if decoded_packets < len(pts) else "decode",
         frames,
+        decoded_packets=decoded_packets,
         strict_output=strict,
         fresh_decoders=scan.fresh_decoders,
         prime_decoders=scan.prime_decoders,
@@ -256,6 +271,7 @@ def _index_of(
         source_hash=digest,
         decode_order=frames.astype(np.int32),
         **{
+            "decoded_packets": 0,
             "strict_output": False,
             "fresh_decoders": False,
             "prime_decoders": False,

@@ -1,11 +1,11 @@
 """The file format of a saved index (suffix `.ftidx`), little-endian throughout.
 
     8 bytes   magic "FRAMETAP"
-    4 bytes   uint32 format version, now 1
+    4 bytes   uint32 format version, now 2
     4 bytes   uint32 length of the header
     ...       header: JSON object with codec, extradata (hex), time_base [num, den], stream_index, width, height,
-              average_fps, method, strict_output, fresh_decoders, prime_decoders, source_size, source_hash,
-              packets (M), frames (N), refs (K)
+              average_fps, method, decoded_packets, strict_output, fresh_decoders, prime_decoders, source_size,
+              source_hash, packets (M), frames (N), refs (K)
     ...       zlib stream of the arrays of `ARRAYS` in that order, each as byte planes: the lowest byte of every element,
               then the next ...; packet_pts, packet_position and decode_order as differences to the element before
     16 bytes  BLAKE2b digest of everything before it
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from frametap.index import FrameIndex
 
 _MAGIC = b"FRAMETAP"
-_VERSION = 1
+_VERSION = 2
 _DIGEST_BYTES = 16
 _FIELDS = (
     "codec",
@@ -43,6 +43,7 @@ _FIELDS = (
     "height",
     "average_fps",
     "method",
+    "decoded_packets",
     "strict_output",
     "fresh_decoders",
     "prime_decoders",

@@ -37,7 +37,7 @@ class Run:
     def of(cls, index: FrameIndex, start: int, stop: int, frames: NDArray[np.int64]) -> Run:
         """Plan the packets between two numbers for the given frames."""
         # Where headers do not number the frames, a packet without a reference may still be half of a wanted picture.
-        if index.method == "decode" or stop - start == len(frames):
+        if start < index.decoded_packets or stop - start == len(frames):
             return cls(start, stop, frames, np.ones(stop - start, dtype=bool))
         feed = np.zeros(stop - start, dtype=bool)
         feed[0] = True
@@ -223,10 +223,9 @@ def _end_packets(index: FrameIndex, packets: NDArray[np.int64]) -> NDArray[np.in
     Where headers number the frames that is the packet itself; otherwise packets without a frame of their own that follow
     may be the second field of it.
     """
-    if index.method == "headers":
-        return packets + 1
     with_frame = np.append(np.flatnonzero(index.frame_of_packet >= 0), len(index.packet_size))
-    return with_frame[np.searchsorted(with_frame, packets, side="right")]
+    after = with_frame[np.searchsorted(with_frame, packets, side="right")]
+    return np.where(packets < index.decoded_packets, after, packets + 1)
 
 
 def _start_packets(

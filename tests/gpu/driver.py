@@ -17,7 +17,7 @@ import frametap as ft
 from emulator_control import Emulator
 from frametap import _core
 from frametap.engines.cuda_target import forget_converters
-from frametap.engines.nvdec import forget_caps
+from frametap.engines.nvdec_caps import forget_caps
 
 EMULATED = os.environ.get("FRAMETAP_EMULATED") == "1"
 # NVDEC decodes nothing below 128 or 144 pixels but H.264.

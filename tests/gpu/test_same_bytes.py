@@ -12,6 +12,7 @@ import pytest
 import frametap as ft
 from gpu.axes import SAMPLERS, TRANSFORMS, corpus_clips, tolerance_of
 from gpu.driver import EMULATED, Gpu, Library
+from test_recordings import cut
 
 Check = Callable[..., ft.FrameBatch]
 
@@ -21,6 +22,7 @@ DECODED_BY_NVDEC = (
     "h264", "h264_one_gop", "h264_intra", "h264_pyramid", "hevc", "hevc_open_gop", "vp9", "mpeg4", "h264_mkv", "h264_ts",
     "h264_raw", "h264_fragmented", "vfr", "late_start", "edit_list", "one_frame", "rotate90", "rotate180", "hflip", "hevc_10bit",
     "bt709", "full_range", "interlaced", "resized",
+    "fields", "fields_mkv",
 )  # fmt: skip
 DECODED_BY_CPU = (
     "av1",
@@ -31,6 +33,9 @@ DECODED_BY_CPU = (
     "ffv1_16bit",
     "png_rgb",
     "hevc_gbr",
+    "fields_ts",
+    "fields_apart",
+    "fields_raw",
 )
 
 
@@ -52,6 +57,28 @@ def test_hybrid(check: Check, videos: Library, name: str) -> None:
     assert batch.device == "cuda:0"
     if EMULATED:
         assert "decoded on the CPU" in batch.report.why
+
+
+@pytest.mark.parametrize("name", ["h264_open_gop_ts", "hevc_open_gop", "mpeg2"])
+def test_recordings_that_begin_between_keyframes(
+    check: Check, videos: Library, driver: Gpu, tmp_path: Path, name: str
+) -> None:
+    """What comes before the second keyframe is for FFmpeg to number and decode, the rest for NVDEC."""
+    path = cut(videos[name], tmp_path / "cut.ts", 5)
+    index = ft.FrameIndex.build(path)
+    late = int((index.decode_order < index.decoded_packets).sum()) + 4
+    tolerance = tolerance_of(index)
+    check(path, ft.Every(1), SMALL, tolerance=tolerance)
+    batch = check(path, ft.Indices(range(late, len(index), 3)), SMALL, tolerance=tolerance)
+    if EMULATED:
+        assert batch.report.why == 'device="cuda" was asked for'
+    with (
+        ft.open(path, device="cuda", transform=SMALL) as gpu,
+        ft.open(path, device="cpu", transform=SMALL) as cpu,
+    ):
+        for on_gpu, on_cpu in zip(gpu.batches(5), cpu.batches(5), strict=True):
+            found, wanted = driver.host(on_gpu), on_cpu.numpy()
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())

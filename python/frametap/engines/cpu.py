@@ -112,7 +112,7 @@ class CpuEngine:
             return
         workers = self._workers(len(runs))
         per_decoder = (
-            self._threads_per_decoder(workers, runs[0]) if _bears_frame_threads(plan.index) else 1
+            self._threads_per_decoder(workers, runs[0]) if _bears_frame_threads(plan) else 1
         )
         job = _Job(plan.index, runs, per_decoder, destination, report)
         for _ in range(workers - 1):
@@ -240,7 +240,7 @@ class CpuEngine:
         self, plan: Plan, batches: Iterable[tuple[Destination, Report]]
     ) -> Iterator[tuple[Destination, Report]]:
         """Decode one run after another with frame threads; nothing is held but what the decoder holds and the batch at hand."""
-        decoder = self._borrow(self.threads if _bears_frame_threads(plan.index) else 1)
+        decoder = self._borrow(self.threads if _bears_frame_threads(plan) else 1)
         try:
             pictures = (item for run in plan.runs for item in _in_order(run, plan.index, decoder))
             for destination, report in batches:
@@ -300,14 +300,15 @@ class CpuEngine:
             window.fail(position, error)
 
 
-def _bears_frame_threads(index: FrameIndex) -> bool:
+def _bears_frame_threads(plan: Plan) -> bool:
     """Whether frame threads yield what one thread does.
 
     Of H.264 whose fields come in packets of their own FFmpeg's frame threads flag whole pictures as corrupt; such streams
     are among those whose index rests on decoding, with one thread. Of MPEG-4 they race for what tells damage from an
     encoder that pads its pictures badly, and so find the damage of a picture or do not.
     """
-    return index.method != "decode" and index.codec != "mpeg4"
+    by_headers = all(run.start >= plan.index.decoded_packets for run in plan.runs)
+    return by_headers and plan.index.codec != "mpeg4"
 
 
 def _take(items: deque[_T]) -> _T | None:

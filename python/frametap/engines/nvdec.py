@@ -6,18 +6,17 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from frametap._core import START, CudaDevice, NvdecSession, PacketParser, SurfaceFormat
+from frametap._core import START, NvdecSession, PacketParser, SurfaceFormat
 from frametap.container import Container, VideoPacket
 from frametap.engines.base import Destination, Report, Slots
 from frametap.engines.cuda_target import CudaTarget
 from frametap.engines.hybrid import HybridEngine, UploadingDecoder
 from frametap.engines.looks import Looks
+from frametap.engines.nvdec_caps import DECODABLE, nvdec_caps, refusal
 from frametap.engines.run_decoder import RunDecoder
 from frametap.engines.window import Window
 from frametap.errors import DecodeError, DeviceError, UnsupportedError
@@ -29,59 +28,11 @@ from frametap.source import Source
 # Packets go to the parser in groups, so that the GIL is given up once for many, and no group is a long wait.
 _GROUP_PACKETS = 32
 _GROUP_BYTES = 4 << 20
-# What NVDEC can put out, of FFmpeg's pixel formats: (chroma as NVDEC counts it, bits).
-_DECODABLE = {
-    "yuv420p": (1, 8), "yuvj420p": (1, 8), "yuv420p10le": (1, 10), "yuv420p12le": (1, 12),
-    "yuv422p": (2, 8), "yuvj422p": (2, 8), "yuv422p10le": (2, 10), "yuv422p12le": (2, 12),
-    "yuv444p": (3, 8), "yuvj444p": (3, 8), "yuv444p10le": (3, 10), "yuv444p12le": (3, 12),
-}  # fmt: skip
+_BEGINNING = "its first packets do not tell their frames"
 _DAMAGE = "cuvidGetDecodeStatus reports an error in a picture"
 _MAX_REASONS = 3
 _AGAIN = ", so its part was decoded on the CPU"
 _AND_MORE = "; and other parts"
-_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg1video", "mpeg2video", "mpeg4"})
-
-
-@lru_cache(maxsize=256)
-def nvdec_caps(cuda: CudaDevice, codec: str, chroma: int, bit_depth: int) -> dict[str, Any]:
-    """Return what NVDEC of a GPU decodes: supported, engines, min_size, max_size, max_macroblocks.
-
-    Args:
-        cuda: the GPU.
-        codec: FFmpeg's name.
-        chroma: as NVDEC counts it: 1 for 4:2:0, 2 for 4:2:2, 3 for 4:4:4.
-        bit_depth: bits per sample.
-    """
-    return cuda.caps(codec, chroma, bit_depth)
-
-
-def forget_caps() -> None:
-    """Let go of the GPUs that were asked; for the end of the process."""
-    nvdec_caps.cache_clear()
-
-
-def refusal(cuda: CudaDevice, index: FrameIndex, picture: PictureFormat) -> str:
-    """Return why NVDEC of this GPU cannot decode a video, in words for a report; empty when it can."""
-    if index.codec not in _CODECS:
-        return f"NVDEC has no decoder for {index.codec}"
-    if index.method == "decode":
-        return "its packets do not tell its frames, so only decoding on the CPU numbers them"
-    if picture.pixel_format not in _DECODABLE:
-        return f"NVDEC does not put out {picture.pixel_format}"
-    chroma, bit_depth = _DECODABLE[picture.pixel_format]
-    caps = nvdec_caps(cuda, index.codec, chroma, bit_depth)
-    what = f"{index.codec} with {bit_depth} bits 4:{('2:0', '2:2', '4:4')[chroma - 1]}"
-    if not caps["supported"]:
-        return f"{cuda.name} does not decode {what}"
-    (least_width, least_height), (most_width, most_height) = caps["min_size"], caps["max_size"]
-    width, height = picture.width, picture.height
-    if (width // 16) * (height // 16) > caps["max_macroblocks"]:
-        return f"{cuda.name} does not decode {what} of {width}x{height} pixels"
-    if not (least_width <= width + 15 and least_height <= height + 15):
-        return f"{cuda.name} decodes {what} only from {least_width}x{least_height}, this is {width}x{height}"
-    if not (width <= most_width and height <= most_height):
-        return f"{cuda.name} decodes {what} only up to {most_width}x{most_height}, this is {width}x{height}"
-    return ""
 
 
 def _timestamps(index: FrameIndex) -> NDArray[np.int64]:
@@ -310,7 +261,7 @@ class NvdecEngine(HybridEngine):
             return "its first frame cannot be decoded"
         reason = refusal(self.target.cuda, index, first)
         if not reason:
-            self._kind = _DECODABLE[first.pixel_format]
+            self._kind = DECODABLE[first.pixel_format]
             caps = nvdec_caps(self.target.cuda, index.codec, *self._kind)
             self._engines = max(1, caps["engines"])
         return reason
@@ -357,13 +308,15 @@ class NvdecEngine(HybridEngine):
     def _convert_run(
         self, decoder: RunDecoder, run: Run, index: FrameIndex, slots: Slots, report: Report
     ) -> Iterator[None]:
-        """Convert a run with NVDEC, and what that did not yield with FFmpeg."""
+        """Convert a run with NVDEC, and what that may not or did not yield with FFmpeg."""
         assert isinstance(decoder, NvdecDecoder)
-        yield from decoder.convert_run(run, index, slots, self._looks, self._kind[1], report)
-        left = decoder.left
+        left, reason = run.frames.tolist(), _BEGINNING
+        if run.start >= index.decoded_packets:
+            yield from decoder.convert_run(run, index, slots, self._looks, self._kind[1], report)
+            left, reason = decoder.left, decoder.reason
         if not left:
             return
-        reason = decoder.reason or f"NVDEC did not deliver frame {left[0]}"
+        reason = reason or f"NVDEC did not deliver frame {left[0]}"
         with slots.lock:
             report.why = _with_reason(report.why, reason)
         for again in Plan.of(index, left).runs:

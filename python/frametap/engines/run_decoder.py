@@ -101,7 +101,7 @@ class RunDecoder:
             yield from self._decode_alone(run)
         elif self._doubted or (silent and jumps):
             yield from self._decode_from_before(run)
-        if self._left and self.failure is None and index.method == "decode":
+        if self._left and self.failure is None and run.start < index.decoded_packets:
             yield from self._decode_further(run)
 
     def _decode(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
@@ -209,7 +209,7 @@ class RunDecoder:
             # A packet that yielded nothing when the index was made by decoding is damage already accounted for.
             if (
                 packet is None
-                or self.index.method != "decode"
+                or number >= self.index.decoded_packets
                 or self.index.frame_of_packet[number] >= 0
             ):
                 self._break(number, f"damaged packet: {error.strerror}")

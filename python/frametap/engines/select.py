@@ -103,7 +103,7 @@ def create_engine(
 def _free_at_exit() -> None:
     """See to it that contexts, decoders and tables are freed while the driver still works."""
     from frametap.engines.cuda_target import forget_converters
-    from frametap.engines.nvdec import forget_caps
+    from frametap.engines.nvdec_caps import forget_caps
 
     def free() -> None:
         forget_converters()
