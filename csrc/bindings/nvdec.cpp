@@ -72,7 +72,10 @@ std::function<void(Arguments...)> callable(py::function function) {
 }
 
 py::typing::Dict<py::str, py::object> caps(const Device& device, const std::string& codec, int chroma, int bit_depth) {
-  const nvcuvid::DecodeCaps c = device.caps(codec_named(codec), static_cast<nvcuvid::ChromaFormat>(chroma), bit_depth);
+  const auto c = [&] {
+    const py::gil_scoped_release released;
+    return device.caps(codec_named(codec), static_cast<nvcuvid::ChromaFormat>(chroma), bit_depth);
+  }();
   py::typing::Dict<py::str, py::object> out;
   out["supported"] = c.is_supported != 0;
   out["engines"] = static_cast<int>(c.num_engines);
@@ -89,6 +92,7 @@ void copy(const Device& device, uint64_t to, uint64_t from, size_t bytes, uintpt
 
 void upload(const Device& device, uint64_t to, const py::buffer& from, uintptr_t stream) {
   const py::buffer_info info = from.request();
+  const py::gil_scoped_release released;  // it may wait for what the stream is busy with
   const ContextScope scope(device);
   // From pageable memory: the driver has taken its copy when this returns.
   FRAMETAP_CU(cuMemcpyHtoDAsync, to, info.ptr, static_cast<size_t>(info.size * info.itemsize), as_stream(stream));

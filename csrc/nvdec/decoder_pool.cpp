@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "core/error.h"
@@ -99,13 +101,13 @@ DecoderPool::DecoderPool(Device& device) : device_(device), memory_limit_(memory
 DecoderPool::~DecoderPool() { clear(); }
 
 bool DecoderPool::clear() noexcept {
-  const std::lock_guard lock(mutex_);
-  const bool any = !idle_.empty();
-  for (const auto& decoder : idle_) {
-    bytes_ -= decoder->bytes();
+  Decoders gone;
+  {
+    const std::lock_guard lock(mutex_);
+    bytes_ = bytes_in_use();
+    gone.swap(idle_);
   }
-  idle_.clear();
-  return any;
+  return !gone.empty();
 }
 
 std::unique_ptr<NvDecoder> DecoderPool::create(const DecoderFormat& format) {
@@ -132,22 +134,23 @@ std::unique_ptr<NvDecoder> DecoderPool::take_idle(const DecoderFormat& format) {
   return decoder;
 }
 
-void DecoderPool::make_room(size_t bytes) {
+DecoderPool::Decoders DecoderPool::make_room(size_t bytes) {
+  Decoders gone;
   while (!idle_.empty() && bytes_ + bytes > memory_limit_) {
     bytes_ -= idle_.back()->bytes();
-    idle_.pop_back();
+    gone.splice(gone.begin(), idle_, std::prev(idle_.end()));
   }
+  return gone;
 }
 
-bool DecoderPool::may_work(size_t bytes, unsigned engines) {
-  if (working_ >= engines) {
-    return false;
-  }
-  size_t idle_bytes = 0;
-  for (const auto& decoder : idle_) {
-    idle_bytes += decoder->bytes();
-  }
-  return working_ == 0 || bytes_ - idle_bytes + bytes <= memory_limit_;
+size_t DecoderPool::bytes_in_use() const {
+  return std::accumulate(idle_.begin(), idle_.end(), bytes_,
+                         [](size_t bytes, const auto& decoder) { return bytes - decoder->bytes(); });
+}
+
+bool DecoderPool::may_work(size_t bytes, unsigned engines) const {
+  // With none at work there is nothing to wait for.
+  return working_ == 0 || (working_ < engines && bytes_in_use() + bytes <= memory_limit_);
 }
 
 std::unique_ptr<NvDecoder> DecoderPool::acquire(const DecoderFormat& format, CUstream stream) {
@@ -178,14 +181,19 @@ std::unique_ptr<NvDecoder> DecoderPool::acquire_any(const DecoderFormat& format)
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return may_work(bytes, most); });
   auto decoder = take_idle(format);
-  ++working_;
   if (decoder) {
+    ++working_;
     decoder->working_ = true;
     return decoder;
   }
-  make_room(bytes);
+  check<DeviceError>(bytes_in_use() + bytes <= memory_limit_, "a decoder for ", format.width, "x", format.height,
+                     " takes about ", bytes >> 20, " MiB, and those of unfinished batches() leave too little of ",
+                     "FRAMETAP_NVDEC_MEMORY_MB=", memory_limit_ >> 20, "; finish or close them first, or raise it");
+  ++working_;
+  Decoders gone = make_room(bytes);
   bytes_ += bytes;
   lock.unlock();
+  gone.clear();
   try {
     decoder = create(format);
     decoder->engines_ = most;
@@ -218,6 +226,7 @@ void DecoderPool::resume(NvDecoder& decoder) {
 }
 
 void DecoderPool::release(std::unique_ptr<NvDecoder> decoder) noexcept {
+  Decoders gone;
   {
     // One lock for both: who waits for an engine finds the decoder too, and makes no new one.
     const std::lock_guard lock(mutex_);
@@ -226,7 +235,7 @@ void DecoderPool::release(std::unique_ptr<NvDecoder> decoder) noexcept {
     idle_.push_front(std::move(decoder));
     while (idle_.size() > most) {
       bytes_ -= idle_.back()->bytes();
-      idle_.pop_back();
+      gone.splice(gone.begin(), idle_, std::prev(idle_.end()));
     }
   }
   changed_.notify_all();

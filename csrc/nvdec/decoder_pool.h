@@ -72,8 +72,8 @@ class DecoderPool {
   ~DecoderPool();
 
   /// Waits until another decoder may work, then returns an idle one of the format, or a reconfigured or new one.
-  /// Throws DeviceError when it cannot be made or is larger than the memory limit. The context must be current, and
-  /// maps must put out on `stream`.
+  /// Throws DeviceError when it cannot be made, or does not fit into the memory limit beside those that are paused.
+  /// The context must be current, and maps must put out on `stream`.
   std::unique_ptr<NvDecoder> acquire(const DecoderFormat& format, CUstream stream);
   /// A decoder whose user does something else for a while does not count as working: others may go on meanwhile.
   void pause(NvDecoder& decoder) noexcept;
@@ -87,20 +87,24 @@ class DecoderPool {
   bool clear() noexcept;
 
  private:
+  using Decoders = std::list<std::unique_ptr<NvDecoder>>;
+
   unsigned engines(const DecoderFormat& format) const;
   std::unique_ptr<NvDecoder> acquire_any(const DecoderFormat& format);
   std::unique_ptr<NvDecoder> take_idle(const DecoderFormat& format);
-  void make_room(size_t bytes);
+  // Under the lock; what is returned is to be destroyed without it, for that may wait for a stream.
+  Decoders make_room(size_t bytes);
+  size_t bytes_in_use() const;
   std::unique_ptr<NvDecoder> create(const DecoderFormat& format);
-  bool may_work(size_t bytes, unsigned engines);
+  bool may_work(size_t bytes, unsigned engines) const;
   void stops_working(NvDecoder& decoder) noexcept;  // under the lock
 
   Device& device_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::list<std::unique_ptr<NvDecoder>> idle_;  // most recently used first
+  Decoders idle_;  // most recently used first
   size_t memory_limit_;
-  size_t bytes_ = 0;  // of idle and working decoders
+  size_t bytes_ = 0;  // of all decoders, idle, working and paused
   unsigned working_ = 0;
 };
 

@@ -66,8 +66,8 @@ Device::Device(int ordinal) : ordinal_(ordinal) {
   name_ = name;
   FRAMETAP_CU(cuDevicePrimaryCtxRetain, &context_, device_);
   try {
-    load_kernels();
     decoders_ = std::make_unique<DecoderPool>(*this);
+    load_kernels();
   } catch (...) {
     driver().cuDevicePrimaryCtxRelease(device_);
     throw;

@@ -55,8 +55,9 @@ PlaneUploader::Slot& PlaneUploader::next_slot(size_t bytes) {
     slot.copied = std::make_unique<Event>(*stream_.device());
   }
   if (!slot.host || slot.host->bytes() < bytes) {
-    slot.host = std::make_unique<PinnedMemory>(stream_.device(), bytes);
+    slot.host.reset();
     slot.device = std::make_unique<DeviceMemory>(stream_.device(), bytes, stream_.handle());
+    slot.host = std::make_unique<PinnedMemory>(stream_.device(), bytes);  // last: its size is that of both
   }
   return slot;
 }

@@ -1,6 +1,8 @@
 #include "nvdec/session.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "core/error.h"
@@ -11,6 +13,8 @@ namespace {
 
 // Pictures the parser may hold back after they are decoded, so that NVDEC works on while one is mapped.
 constexpr unsigned kDisplayDelay = 3;
+// Between two questions whether a picture is decoded, which takes NVDEC about a millisecond.
+constexpr std::chrono::microseconds kStatusPause{100};
 
 /// One mapped surface; unmapped at the end of the scope. The next map is on the same stream, so the driver overwrites
 /// it only after the kernels that read it.
@@ -140,6 +144,7 @@ void NvdecSession::pause() noexcept {
 }
 
 void NvdecSession::resume() {
+  driver();  // refuses forked children, where nobody is left to wait for
   if (decoder_) {
     device_->decoders().resume(*decoder_);
   }
@@ -305,11 +310,14 @@ void NvdecSession::check_status(int surface) {
     return;
   }
   nvcuvid::StatusInfo info{};
-  FRAMETAP_CU(cuvidGetDecodeStatus, decoder_->handle(), surface, &info);
-  if (info.status != nvcuvid::kInProgress) {
-    unchecked = false;
-    damaged_ = damaged_ || info.status == nvcuvid::kError || info.status == nvcuvid::kErrorConcealed;
-  }
+  do {  // until NVDEC is done with it: the next picture in this surface takes the place of what is known of this one
+    if (info.status == nvcuvid::kInProgress) {
+      std::this_thread::sleep_for(kStatusPause);
+    }
+    FRAMETAP_CU(cuvidGetDecodeStatus, decoder_->handle(), surface, &info);
+  } while (info.status == nvcuvid::kInProgress);
+  unchecked = false;
+  damaged_ = damaged_ || info.status == nvcuvid::kError || info.status == nvcuvid::kErrorConcealed;
 }
 
 }  // namespace frametap

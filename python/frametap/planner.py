@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -53,14 +51,3 @@ def _spans_to_know(index: FrameIndex, run: Run) -> list[tuple[int, int]]:
         return [(run.start, run.stop)]
     starts = run.start + np.flatnonzero(index.packet_flags[run.start : run.stop] & START)
     return [(start, start + 1) for start in starts.tolist()]
-
-
-@contextmanager
-def naming(source: Source) -> Iterator[None]:
-    """Say which source it was where samplers and plans, which know frames alone, refuse a number, a time or a window."""
-    try:
-        yield
-    except (IndexError, ValueError) as error:
-        if type(error) not in (IndexError, ValueError) or str(error).startswith(source.name):
-            raise
-        raise type(error)(f"{source.name}: {error}") from error

@@ -16,15 +16,15 @@ from frametap.batch import Frame, FrameBatch
 from frametap.container import Container, video_info
 from frametap.engines.base import Destination, Engine, OnError, Report, check_on_error
 from frametap.engines.select import check_device, check_threads, create_engine
-from frametap.errors import SourceError
+from frametap.errors import DeviceError, SourceError
 from frametap.geometry import PictureFormat
 from frametap.index import FrameIndex
 from frametap.index_build import build_index
 from frametap.info import VideoInfo
 from frametap.plan import Plan
-from frametap.planner import naming, plan_frames
+from frametap.planner import plan_frames
 from frametap.sampler import Sampler, Uniform
-from frametap.source import Source, SourceLike
+from frametap.source import Source, SourceLike, naming
 from frametap.transform import Transform
 
 
@@ -229,11 +229,12 @@ class VideoReader:
             for i in range(0, len(plan.frames), size)
         )
         started = time.perf_counter()
-        for destination, report in engine.stream(plan, batches):
-            report.milliseconds["total"] = (time.perf_counter() - started) * 1e3
-            yield self._batch(destination, report, on_error)
-            self._open_engine()  # the reader may have been closed meanwhile
-            started = time.perf_counter()
+        with naming(self.source, (DeviceError,)):
+            for destination, report in engine.stream(plan, batches):
+                report.milliseconds["total"] = (time.perf_counter() - started) * 1e3
+                yield self._batch(destination, report, on_error)
+                self._open_engine()  # the reader may have been closed meanwhile
+                started = time.perf_counter()
 
     def _fetch(self, plan: Plan, *, out: Any = None, on_error: OnError = "raise") -> FrameBatch:
         engine = self._open_engine()
@@ -241,13 +242,14 @@ class VideoReader:
         report = Report(engine.name, engine.why, skipped=len(plan.index.packet_pts) - plan.packets)
         report.milliseconds["index"] = self._index_milliseconds
         started = time.perf_counter()
-        destination = self._destination(plan.frames, out)
-        if len(plan.frames) == 0:
-            destination.converter(self._nominal_format())
-        self.source.prefetch(plan.byte_ranges())
-        engine.run(plan, destination, report)
-        report.milliseconds["total"] = (time.perf_counter() - started) * 1e3
-        return self._batch(destination, report, on_error)
+        with naming(self.source, (DeviceError,)):
+            destination = self._destination(plan.frames, out)
+            if len(plan.frames) == 0:
+                destination.converter(self._nominal_format())
+            self.source.prefetch(plan.byte_ranges())
+            engine.run(plan, destination, report)
+            report.milliseconds["total"] = (time.perf_counter() - started) * 1e3
+            return self._batch(destination, report, on_error)
 
     def _destination(self, frames: NDArray[np.int64], out: Any = None) -> Destination:
         size = (self.index.width, self.index.height)

@@ -9,7 +9,8 @@ import re
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -198,3 +199,19 @@ class Cursor(io.RawIOBase):
 
     def tell(self) -> int:
         return self._position
+
+
+@contextmanager
+def naming(
+    source: Source, kinds: tuple[type[Exception], ...] = (IndexError, ValueError)
+) -> Iterator[None]:
+    """Say which source it was where errors of these very kinds come from what does not know.
+
+    By default: samplers and plans, which know frames alone, and refuse a number, a time or a window.
+    """
+    try:
+        yield
+    except kinds as error:
+        if type(error) not in kinds or str(error).startswith(source.name):
+            raise
+        raise type(error)(f"{source.name}: {error}") from error

@@ -63,7 +63,13 @@ UNNOTICED = {
     "scaling": ("nearest", "bilinear"),
 }
 # No questions, and no axes: damage is a matter of test_switches.py, and how long a call takes changes no order of ours.
-TOOLS = ("damaged_picture", "damaged_status", "decode_microseconds", "create_milliseconds")
+TOOLS = (
+    "damaged_picture",
+    "damaged_status",
+    "in_progress",
+    "decode_microseconds",
+    "create_milliseconds",
+)
 
 
 def corpus_clips() -> list[str]:

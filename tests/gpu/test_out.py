@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -160,6 +162,36 @@ def test_dlpack_is_asked_on_the_thread_of_the_caller(
         out = Tensor(data=None)
         np.testing.assert_array_equal(driver.host(on_gpu(videos, out)), expected)
         assert set(out.asked_by) == {threading.get_ident()}
+
+
+class CreatedStream:
+    """A library's stream: destroyed when nobody holds it."""
+
+    def __init__(self) -> None:
+        self._stream = _core.CudaStream(_core.CudaDevice.get(0))
+        self.ptr = self._stream.handle
+
+
+@pytest.mark.parametrize("case", ["fresh", "out", "skip"])
+def test_a_batch_keeps_its_stream(videos: Library, case: str) -> None:
+    data = bytearray(videos["h264"].read_bytes())
+    if case == "skip":
+        index = ft.FrameIndex.build(videos["h264"])
+        at = int(index.packet_position[30])
+        data[at : at + int(index.packet_size[30])] = b"\xff" * int(index.packet_size[30])
+    stream = CreatedStream()
+    alive = weakref.ref(stream)
+    batch = ft.sample(
+        bytes(data), ft.Every(1), SMALL, device="cuda", stream=stream,
+        out=Interface() if case == "out" else None, on_error="skip" if case == "skip" else "raise",
+    )  # fmt: skip
+    assert batch.ok.all() == (case != "skip")
+    del stream
+    gc.collect()
+    assert alive() is not None
+    del batch
+    gc.collect()
+    assert alive() is None
 
 
 @pytest.mark.emulated

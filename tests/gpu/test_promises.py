@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import os
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 import frametap as ft
+from frametap import _core
 from frametap.engines.nvdec import _with_reason
 from gpu.driver import Gpu, Library, forget
 
@@ -204,6 +207,43 @@ def test_a_forked_child_is_told(videos: Library) -> None:
     assert done.stdout.endswith("cpu\n")
 
 
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_what_is_decoded_again_is_written_last(videos: Library, driver: Gpu, seed: int) -> None:
+    """Damage may be told at the end of a run, when kernels that write its pictures are still to run."""
+    emulator = driver.emulator
+    assert emulator is not None
+    expected = ft.sample(videos["h264"], ft.Every(1), SMALL, device="cpu").numpy()
+    try:
+        for damaged in (3, 9, 30):
+            emulator.set(seed=0, switches="damaged_picture=-1")
+            emulator.set(seed=seed, switches=f"damaged_picture={damaged},damaged_status=8")
+            batch = ft.sample(videos["h264"], ft.Every(1), SMALL, device="cuda")
+            np.testing.assert_array_equal(driver.host(batch), expected)
+            assert "decoded on the CPU" in batch.report.why
+    finally:
+        emulator.set(switches="damaged_picture=-1")
+
+
+@pytest.mark.parametrize("engine", ["nvdec", "hybrid"])
+def test_nothing_waits_for_the_garbage_collector(videos: Library, driver: Gpu, engine: str) -> None:
+    """Which does not see how much memory of a GPU hangs on an object."""
+    emulator = driver.emulator
+    assert emulator is not None
+    forget()
+    alive = []
+    gc.disable()
+    try:
+        for _ in range(3):
+            ft.sample(videos["h264"], ft.Uniform(5), SMALL, device="cuda", engine=engine)
+            with ft.open(videos["h264"], device="cuda", engine=engine, transform=SMALL) as video:
+                next(video.batches(3))
+            ft.open(videos["h264"], device="cuda", engine=engine)[3]  # and one that nobody closes
+            alive.append(emulator.alive())
+    finally:
+        gc.enable()
+    assert alive[1] == alive[2]
+
+
 @pytest.mark.parametrize("call", [1, 2, 7])
 def test_a_picture_that_the_driver_refuses(videos: Library, driver: Gpu, call: int) -> None:
     """CUDA_ERROR_INVALID_VALUE is what parameters of damaged headers lead to: decoded again, but never unseen."""
@@ -286,6 +326,22 @@ def test_a_batch_that_does_not_fit(videos: Library, driver: Gpu) -> None:
     finally:
         driver.emulator.set(budget=1 << 62)
     assert len(sample(videos["h264"], [1])) == 1
+
+
+def test_a_device_that_cannot_be_used_leaves_nothing(
+    driver: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose context somebody else may hold, so that it does not go with it."""
+    emulator, context = driver.emulator, ctypes.c_void_p()
+    assert emulator is not None
+    forget()
+    assert driver.lib.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
+    before = emulator.alive()
+    monkeypatch.setenv("FRAMETAP_NVDEC_MEMORY_MB", "many")
+    with pytest.raises(ValueError, match="FRAMETAP_NVDEC_MEMORY_MB must be"):
+        _core.CudaDevice.get(0)
+    assert emulator.alive() == before
+    driver.lib.cuDevicePrimaryCtxRelease_v2(0)
 
 
 @pytest.mark.parametrize("megabytes", ["0", "many"])

@@ -56,9 +56,10 @@ def test_a_driver_that_does_not_say_how_many_surfaces(
     check(corpus / "conformance/h264-jvt/fuzzing-corpus__HCBP2_HHI_A.264", ft.Every(1), SMALL)
 
 
-@pytest.mark.parametrize("status", ["8", "9"])
-def test_damage_that_the_driver_reports(videos: Library, status: str) -> None:
-    """The part of the video that it is in is decoded on the CPU: the bytes stay the same."""
+@pytest.mark.parametrize("in_progress", [0, 3])
+@pytest.mark.parametrize("status", [8, 9])
+def test_damage_that_the_driver_reports(videos: Library, status: int, in_progress: int) -> None:
+    """The part of the video that it is in is decoded on the CPU: the bytes stay the same. Sooner or later it is reported."""
     code = """
 import sys, numpy as np, frametap as ft
 from gpu.driver import Gpu
@@ -70,7 +71,7 @@ for sampler in (ft.Every(5), ft.Uniform(3)):
     print(batch.report.why)
 assert driver.emulator.violations() == []
 """
-    damage = f"damaged_picture=9,damaged_status={status}"
+    damage = f"damaged_picture=9,damaged_status={status},in_progress={in_progress}"
     done = run(code, [videos["h264_one_gop"]], switches=damage)
     first, second = done.splitlines()
     assert "decoded on the CPU" in first
@@ -98,7 +99,7 @@ def run(code: str, paths: list[Path], **settings: object) -> str:
     """Run code in a process of its own on an emulator set so, and return what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, paths)],
-        env={**environment(profile="strict", **settings), "PYTHONPATH": str(TESTS)},
+        env={**environment(**{"profile": "strict", **settings}), "PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -122,6 +123,93 @@ print("done")
 """
     paths = [videos["h264_one_gop"], videos["hevc"]]
     assert run(code, paths, devices="tiny", seed=3) == "done\n"
+
+
+def test_a_forked_child_does_not_wait_for_an_engine(videos: Library) -> None:
+    """Which another thread of the parent has, and nobody in the child will give back."""
+    code = """
+import os, signal, sys, threading, frametap as ft
+from gpu.driver import Gpu
+driver, small = Gpu(), ft.Transform(size=32)
+batches = ft.open(sys.argv[1], device="cuda", transform=small).batches(2)
+next(batches)
+before = driver.emulator["nvcuvid.decodes"]
+driver.emulator.set(switches="decode_microseconds=50000")
+other = threading.Thread(target=lambda: ft.sample(sys.argv[2], ft.Every(1), small, device="cuda"))
+other.start()
+while driver.emulator["nvcuvid.decodes"] == before:
+    pass
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    try:
+        next(batches)
+    except ft.DeviceError as error:
+        os._exit(0 if "spawn" in str(error) else 1)
+    os._exit(2)
+print(os.waitpid(child, 0)[1])
+driver.emulator.set(switches="decode_microseconds=0")
+other.join()
+"""
+    assert run(code, [videos["h264_one_gop"], videos["hevc"]], devices="tiny") == "0\n"
+
+
+def test_paused_decoders_count_into_the_memory_limit(
+    videos: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+import sys, frametap as ft
+small, unfinished = ft.Transform(size=32), []
+try:
+    for _ in range(9):
+        unfinished.append(ft.open(sys.argv[1], device="cuda", transform=small).batches(2))
+        next(unfinished[-1])
+except ft.DeviceError as error:
+    print(len(unfinished), error)
+unfinished[0].close()
+print(next(ft.open(sys.argv[1], device="cuda", transform=small).batches(2)).report.engine)
+"""
+    monkeypatch.setenv("FRAMETAP_NVDEC_MEMORY_MB", "2")
+    said = run(code, [videos["h264_one_gop"]])
+    assert "unfinished batches() leave too little" in said
+    assert said.endswith("nvdec\n")
+
+
+@pytest.mark.parametrize("call", [1, 2, 7])
+def test_pynvvideocodec_and_a_picture_that_the_driver_refuses(videos: Library, call: int) -> None:
+    pytest.importorskip("PyNvVideoCodec")
+    code = f"""
+import sys, numpy as np, frametap as ft
+from gpu.driver import Gpu
+driver, small = Gpu(), ft.Transform(size=32)
+def sample(**options): return ft.sample(sys.argv[1], ft.Every(1), small, **options)
+expected = sample(device="cpu").numpy()
+with driver.emulator.fault("cuvidDecodePicture", 1, {call}):
+    batch = sample(device="cuda", engine="pynvvideocodec")
+np.testing.assert_array_equal(driver.host(batch), expected)
+print(batch.report.why)
+again = sample(device="cuda", engine="pynvvideocodec")
+np.testing.assert_array_equal(driver.host(again), expected)
+assert "on the CPU" not in again.report.why
+"""
+    said = run(code, [videos["h264"]], profile="driver")
+    assert "cuvidDecodePicture(m_hDecoder, pPicParams) returned error 1" in said
+    assert "its part was decoded on the CPU" in said
+
+
+def test_pynvvideocodec_leaves_nothing_to_the_garbage_collector(videos: Library) -> None:
+    pytest.importorskip("PyNvVideoCodec")
+    code = """
+import gc, sys, frametap as ft
+from gpu.driver import Gpu
+driver, alive = Gpu(), []
+gc.disable()
+for _ in range(4):
+    ft.sample(sys.argv[1], ft.Uniform(5), ft.Transform(size=32), device="cuda", engine="pynvvideocodec")
+    alive.append(driver.emulator.alive())
+print(alive[2] == alive[3], alive)
+"""
+    assert run(code, [videos["h264"]], profile="driver").startswith("True")
 
 
 def test_one_decoder_goes_from_video_to_video(videos: Library) -> None:

@@ -57,7 +57,9 @@ class CudaTarget:
         if out is not None:
             check_fit(out.shape, out.dtype, out.contiguous, shape, dtype)
             storage = np.dtype(STORAGE[dtype])
-            return DeviceArray(self.cuda, out.address, shape, storage, self.stream, out.owner)
+            return DeviceArray(
+                self.cuda, out.address, shape, storage, self.stream, out.owner, self._stream_object
+            )
         array = DeviceArray.empty(
             self.cuda,
             shape,

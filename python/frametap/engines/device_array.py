@@ -28,6 +28,7 @@ class DeviceArray:
         shape: lengths of the dimensions.
         dtype: numpy's type of the elements (uint16 for bfloat16).
         stream: handle of the CUDA stream that its contents are ordered by.
+        keep: the object whose stream that is; it lives as long.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class DeviceArray:
         dtype: np.dtype[Any],
         stream: int,
         owner: object,
+        keep: object = None,
     ) -> None:
         self.device, self.address, self.shape = device, address, tuple(shape)
-        self.dtype, self.stream, self.owner = dtype, stream, owner
+        self.dtype, self.stream, self.owner, self.keep = dtype, stream, owner, keep
 
     @classmethod
     def empty(
@@ -60,8 +62,8 @@ class DeviceArray:
         memory = _core.DeviceMemory(
             device, _nbytes(shape, dtype), stream if allocate_on is None else allocate_on
         )
-        memory.free_on(stream, keep)  # whose stream it is must live as long
-        return cls(device, memory.address, shape, dtype, stream, memory)
+        memory.free_on(stream, keep)
+        return cls(device, memory.address, shape, dtype, stream, memory, keep)
 
     @property
     def nbytes(self) -> int:
@@ -75,14 +77,14 @@ class DeviceArray:
         """Return one element of the first dimension as a view, or those of an integer or boolean array as a copy."""
         if isinstance(key, np.ndarray):
             chosen = np.flatnonzero(key) if key.dtype == bool else key
-            picked = DeviceArray.empty(
-                self.device, (len(chosen), *self.shape[1:]), self.dtype, self.stream
-            )
+            shape = (len(chosen), *self.shape[1:])
+            picked = DeviceArray.empty(self.device, shape, self.dtype, self.stream, keep=self.keep)
             for to, source in enumerate(chosen.tolist()):
                 self._copy(picked._at(to), self._at(source))
             return picked
+        address, shape = self._at(int(key)), self.shape[1:]
         return DeviceArray(
-            self.device, self._at(int(key)), self.shape[1:], self.dtype, self.stream, self.owner
+            self.device, address, shape, self.dtype, self.stream, self.owner, self.keep
         )
 
     def __setitem__(

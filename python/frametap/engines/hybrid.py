@@ -24,11 +24,12 @@ class UploadingDecoder(RunDecoder):
     def __init__(
         self, source: Source, threads: int, container: Container | None, target: CudaTarget
     ) -> None:
-        super().__init__(source, threads, container, self._upload)
+        super().__init__(source, threads, container)
         self._target = target
         self._uploader: PlaneUploader | None = None
 
-    def _upload(self, converter: CudaConverter, picture: VideoFrame, address: int) -> None:
+    def _write(self, picture: VideoFrame, converter: CudaConverter, address: int) -> None:
+        """Copy the picture's planes to the GPU and have them converted there."""
         if self._uploader is None:
             self._uploader = PlaneUploader(self._target.cuda)
         self._uploader.order_before(self._target.own_stream)  # on which the slot was allocated

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 
 from frametap.errors import DecodeError
@@ -16,15 +17,21 @@ class Looks:
     Thread-safe.
 
     Args:
-        decode: decodes a frame with FFmpeg: (colour statement, format), or None when it does not come out.
+        decode: decodes a frame with FFmpeg: (colour statement, format), or None when it does not come out. A method of
+            whoever keeps this object, held weakly.
     """
 
     def __init__(
         self, decode: Callable[[int, FrameIndex], tuple[int, PictureFormat] | None]
     ) -> None:
-        self._decode = decode
+        self._decoder = weakref.WeakMethod(decode)
         self._lock = threading.Lock()
         self._known: dict[int, PictureFormat] = {}
+
+    def _decode(self, frame: int, index: FrameIndex) -> tuple[int, PictureFormat] | None:
+        decode = self._decoder()
+        assert decode is not None
+        return decode(frame, index)
 
     def first(self, index: FrameIndex) -> PictureFormat | None:
         """Return the format of the video's first frame, None when it cannot be decoded."""

@@ -19,7 +19,7 @@ from frametap.engines.looks import Looks
 from frametap.engines.nvdec_caps import DECODABLE, nvdec_caps, refusal
 from frametap.engines.run_decoder import RunDecoder
 from frametap.engines.window import Window
-from frametap.errors import DecodeError, DeviceError, UnsupportedError
+from frametap.errors import DecodeError, UnsupportedError
 from frametap.geometry import PictureFormat
 from frametap.index import FrameIndex
 from frametap.plan import Plan, Run
@@ -118,33 +118,36 @@ class NvdecDecoder(UploadingDecoder):
         """
         if self._session is None:
             self._session = self._new_session(index, bit_depth)
+        session = self._session
         if self._stamped is not index:
             self._stamps, self._stamped = _timestamps(index), index
             self._packet_of = np.argsort(self._stamps)
         self.reason = ""
         started, bytes_read = time.perf_counter(), self.bytes_read
-        decoded, mapped = self._session.decoded, self._session.mapped
+        decoded, mapped = session.decoded, session.mapped
         try:
-            for _ in self._feed(run, index, slots, looks):
-                self._session.order_after(self._target.stream)  # what is done may be handed on now
+            for _ in self._feed(session, run, index, slots, looks):
+                session.order_after(self._target.stream)  # what is done may be handed on now
                 yield
         except (UnsupportedError, DecodeError) as error:
-            self._session.abandon()
+            session.abandon()
             self.reason = str(error)
-        except BaseException as error:
-            self._session.abandon()
+        except BaseException:
+            session.abandon()
             self._session = None
-            if isinstance(error, DeviceError):
-                raise DeviceError(f"{self.source.name}: {error}") from error
             raise
-        if self._session.damaged:  # whatever is not handed on yet is doubtful
+        if session.damaged:  # whatever is not handed on yet is doubtful
             self.reason = self.reason or _DAMAGE
             self._left = {frame for frame in run.frames.tolist() if slots.is_open(frame)}
-        self._session.order_after(self._target.stream)
+        session.order_after(self._target.stream)
+        if (
+            self._left
+        ):  # who writes those slots again comes after what the session may still write there
+            session.order_after(self._target.own_stream)
         with slots.lock:
             report.add(
-                decoded=self._session.decoded - decoded,
-                mapped=self._session.mapped - mapped,
+                decoded=session.decoded - decoded,
+                mapped=session.mapped - mapped,
                 bytes_read=self.bytes_read - bytes_read,
                 decode=(time.perf_counter() - started) * 1e3,
             )
@@ -154,9 +157,9 @@ class NvdecDecoder(UploadingDecoder):
         del bit_depth
         return NvdecSession(self._target.cuda, index.codec, self._container.extradata)
 
-    def _feed(self, run: Run, index: FrameIndex, slots: Slots, looks: Looks) -> Iterator[None]:
-        session = self._session
-        assert session is not None
+    def _feed(
+        self, session: NvdecSession, run: Run, index: FrameIndex, slots: Slots, looks: Looks
+    ) -> Iterator[None]:
         surface: SurfaceFormat | None = None
         # How the wanted frames look whose packets the parser has, and that have not come out.
         fed: dict[int, PictureFormat] = {}

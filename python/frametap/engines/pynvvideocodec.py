@@ -17,7 +17,7 @@ from frametap.container import Container, VideoPacket
 from frametap.engines.cuda_target import CudaTarget
 from frametap.engines.nvdec import NvdecDecoder, NvdecEngine
 from frametap.engines.run_decoder import RunDecoder
-from frametap.errors import DeviceError, UnsupportedError
+from frametap.errors import DecodeError, DeviceError, UnsupportedError
 from frametap.index import FrameIndex
 from frametap.source import Source
 
@@ -34,6 +34,8 @@ _LAYOUTS = {
     "NV16": {8: "nv16"},
     "P216": {10: "p210le", 12: "p212le"},
 }
+# CUDA_ERROR_INVALID_VALUE, which is what parameters of damaged headers lead to.
+_INVALID_PICTURE = "cuvidDecodePicture(m_hDecoder, pPicParams) returned error 1\n"
 
 
 def load() -> ModuleType:
@@ -71,7 +73,7 @@ class PynvSession:
         bit_depth: of its samples.
     """
 
-    damaged = False  # PyNvVideoCodec drops frames that are, so they are missing
+    damaged = False  # PyNvVideoCodec does not hand on what the driver says of a picture
 
     def __init__(self, device: CudaDevice, codec: str, extradata: bytes, bit_depth: int) -> None:
         self._nvc = load()
@@ -84,6 +86,7 @@ class PynvSession:
         self._decoder: Any = None
         self.decoded = self.mapped = 0
         self._converted: list[int] = []
+        self._wanted: dict[int, tuple[CudaConverter, int]] = {}
 
     def begin(self, on_format: Callable[[Any], None], judge_all: bool) -> None:
         """Start a run."""
@@ -97,9 +100,9 @@ class PynvSession:
                 cudastream=self._stream.handle,
                 usedevicememory=True,
             )
-        self._on_format = on_format
+        self._on_format: Callable[[Any], None] | None = on_format
         self._surface: _Surface | None = None
-        self._wanted: dict[int, tuple[CudaConverter, int]] = {}
+        self._wanted.clear()
         self._converted.clear()
         self._first = True
 
@@ -122,10 +125,17 @@ class PynvSession:
     def finish(self) -> None:
         """Drain."""
         self._decode(b"", 0)
+        self._forget()
 
     def abandon(self) -> None:
         """End a run without draining; the decoder is not used again."""
         self._decoder = None
+        self._forget()
+
+    def _forget(self) -> None:
+        # What these refer to refers to this session.
+        self._on_format = None
+        self._wanted.clear()
 
     def take_converted(self) -> list[int]:
         """Return the timestamps converted since the last call."""
@@ -153,7 +163,13 @@ class PynvSession:
         held = ctypes.create_string_buffer(data, len(data))
         packet.bsl_data, packet.bsl = ctypes.addressof(held), len(data)
         packet.pts = packet.dts = timestamp
-        for frame in self._call(self._decoder.Decode, packet):
+        try:
+            frames = self._call(self._decoder.Decode, packet)
+        except DeviceError as error:
+            if _INVALID_PICTURE in str(error):
+                raise DecodeError(str(error)) from error
+            raise
+        for frame in frames:
             self.decoded += 1
             self._convert(frame)
 
@@ -179,6 +195,7 @@ class PynvSession:
         surface = _Surface(width, height, layouts[self._bit_depth])
         if surface != self._surface:
             self._surface = surface
+            assert self._on_format is not None
             self._on_format(surface)
 
 

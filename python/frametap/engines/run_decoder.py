@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import av.error
@@ -37,12 +36,6 @@ _REFERENCE_PACKETS = 32
 _FURTHER_PACKETS = 32
 
 
-def convert_on_host(converter: Any, picture: VideoFrame, address: int, *, threads: int) -> None:
-    """Convert a picture into host memory, reading the decoder's planes where they are."""
-    planes = [(plane.buffer_ptr, plane.line_size) for plane in picture.planes]
-    converter.convert(planes, address, threads)
-
-
 class RunDecoder:
     """Decodes runs of one source, one after another, reusing its demuxer and decoder. Not thread-safe.
 
@@ -50,18 +43,10 @@ class RunDecoder:
         source: the video.
         threads: threads of the decoder (frame threading), and of converting a large picture.
         container: an opened one to take over, its decoder unused.
-        convert: converts one picture: (converter, picture, address of the slot); None converts on the host.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        threads: int,
-        container: Container | None = None,
-        convert: Callable[[Any, VideoFrame, int], None] | None = None,
-    ) -> None:
+    def __init__(self, source: Source, threads: int, container: Container | None = None) -> None:
         self.source, self.threads = source, threads
-        self._convert = convert or partial(convert_on_host, threads=threads)
         self.decoded = 0
         self.bytes_read = 0
         self.failure: DecodeError | None = None
@@ -375,8 +360,13 @@ class RunDecoder:
             converter, address = slots.slot(frame, self.format_of(picture))
         except UnsupportedError as error:
             raise UnsupportedError(f"{self.source.name}: frame {frame}: {error}") from error
-        self._convert(converter, picture, address)
+        self._write(picture, converter, address)
         slots.done(frame)
+
+    def _write(self, picture: VideoFrame, converter: Any, address: int) -> None:
+        """Convert a picture to host memory, reading the decoder's planes where they are."""
+        planes = [(plane.buffer_ptr, plane.line_size) for plane in picture.planes]
+        converter.convert(planes, address, self.threads)
 
     @property
     def left(self) -> list[int]:

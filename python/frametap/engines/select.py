@@ -15,7 +15,7 @@ from frametap.container import Container
 from frametap.engines.base import Engine
 from frametap.engines.cpu import CpuEngine
 from frametap.errors import DeviceError
-from frametap.source import Source
+from frametap.source import Source, naming
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 _ENGINES = ("cpu", "nvdec", "pynvvideocodec", "hybrid")
@@ -90,7 +90,8 @@ def create_engine(
     from frametap.engines.hybrid import HybridEngine
     from frametap.engines.nvdec import NvdecEngine
 
-    target = CudaTarget(_core.CudaDevice.get(int(chosen.partition(":")[2])), stream)
+    with naming(source, (DeviceError,)):
+        target = CudaTarget(_core.CudaDevice.get(int(chosen.partition(":")[2])), stream)
     kind: type[HybridEngine] = HybridEngine if engine == "hybrid" else NvdecEngine
     if engine == "pynvvideocodec":
         from frametap.engines.pynvvideocodec import PynvEngine

@@ -75,6 +75,7 @@ Switches switches() {
   choose("scaling", s.bilinear_scaling, {{"nearest", false}, {"bilinear", true}});
   number("damaged_picture", s.damaged_picture);
   number("damaged_status", s.damaged_status);
+  number("in_progress", s.in_progress);
   number("decode_microseconds", s.decode_microseconds);
   number("create_milliseconds", s.create_milliseconds);
   return s;

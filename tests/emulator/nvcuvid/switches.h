@@ -39,6 +39,7 @@ struct Switches {
   bool bilinear_scaling = false;                    // nearest sample otherwise
   int damaged_picture = -1;  // the n-th picture decoded, from 0, reports `damaged_status` and loses its pixels
   int damaged_status = 8;
+  int in_progress = 0;               // so often cuvidGetDecodeStatus says of a picture that it is not decoded yet
   unsigned decode_microseconds = 0;  // latency of cuvidDecodePicture
   unsigned create_milliseconds = 0;  // latency of cuvidCreateDecoder
 };

@@ -141,7 +141,7 @@ CUresult VideoDecoder::store(const CUVIDPICPARAMS& params, const Offer& offer) {
   bool second_field = params.second_field && surface.picture == picture;
   bool damaged = !second_field && is_damaged(switches().damaged_picture);
   surface = {picture, picture->tainted || damaged || (second_field && surface.garbled),
-             damaged ? switches().damaged_status : surface.status};
+             damaged ? switches().damaged_status : surface.status, 0};
   if (!damaged && !second_field) surface.status = 0;
   return CUDA_SUCCESS;
 }
@@ -150,11 +150,12 @@ CUresult VideoDecoder::status(int index, CUVIDGETDECODESTATUS& result) {
   std::lock_guard lock(mutex_);
   if (info_.CodecType != cudaVideoCodec_H264 && info_.CodecType != cudaVideoCodec_HEVC) return CUDA_ERROR_NOT_SUPPORTED;
   if (index < 0 || static_cast<size_t>(index) >= surfaces_.size()) return CUDA_ERROR_INVALID_VALUE;
-  const Surface& surface = surfaces_[static_cast<size_t>(index)];
+  Surface& surface = surfaces_[static_cast<size_t>(index)];
   int status = surface.status;
   if (surface.picture && !status) status = surface.picture->error_status;
   if (!surface.picture) status = cuvidDecodeStatus_Invalid;
   if (surface.picture && !status) status = cuvidDecodeStatus_Success;
+  if (surface.picture && surface.asked++ < switches().in_progress) status = cuvidDecodeStatus_InProgress;
   result.decodeStatus = static_cast<cuvidDecodeStatus>(status);
   return CUDA_SUCCESS;
 }

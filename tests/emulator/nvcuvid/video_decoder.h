@@ -39,6 +39,7 @@ class VideoDecoder {
     PicturePtr picture;  // null: never decoded into
     bool garbled = false;
     int status = 0;
+    int asked = 0;  // how often about that
   };
   // Streams that post-processing waits on, and how much of it; shared with that work, which may outlive the decoder.
   struct Pending {
