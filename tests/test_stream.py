@@ -268,8 +268,16 @@ def test_no_frame_threads_where_only_decoding_tells_the_frames(
         sampled = video.sample(ft.Every(2)).numpy()
         streamed = np.concatenate([batch.numpy() for batch in video.batches(7, ft.Every(2))])
         assert isinstance(video._engine, cpu.CpuEngine)
-        assert set(video._engine._idle) == {1 if decoded_packets else 3}
+        assert {decoder.threads for decoder in video._engine._idle} == {1 if decoded_packets else 3}
     assert_array_equal(sampled, streamed)
+
+
+@pytest.mark.parametrize(("name", "threads"), [("h264", 3), ("mpeg4", 1), ("vp8", 1)])
+def test_no_frame_threads_where_they_race(clips: ClipLibrary, name: str, threads: int) -> None:
+    with ft.open(clips[name], transform=SMALL, threads=3) as video:
+        assert sum(len(batch) for batch in video.batches(7)) == 48
+        assert isinstance(video._engine, cpu.CpuEngine)
+        assert {decoder.threads for decoder in video._engine._idle} == {threads}
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])

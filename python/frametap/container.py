@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import weakref
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, TypeAlias
@@ -40,8 +43,24 @@ VideoPacket: TypeAlias = "Packet[VideoStream]"
 _CODEC_OF_DECODER = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}
 
 
+_open_here: weakref.WeakSet[Container] = weakref.WeakSet()
+
+
+def _leave_to_the_parent() -> None:
+    # The threads of its decoders stayed with the parent: freeing one would wait for them for ever, even when Python ends.
+    for container in list(_open_here):
+        container.is_of_parent = True
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(container))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_the_parent)
+
+
 class Container:
     """A demuxer and a decoder over one source. Not thread-safe: each worker opens its own.
+
+    A forked child inherits those of its parent, shares their file positions, and can neither use nor free them.
 
     Args:
         source: the video.
@@ -53,6 +72,7 @@ class Container:
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.is_of_parent = False  # and this a forked child
         try:
             self._container = av.open(source.av_input(), **_OPEN_OPTIONS)
         except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
@@ -74,6 +94,7 @@ class Container:
         except BaseException:
             self._container.close()
             raise
+        _open_here.add(self)
 
     def configure(
         self, *, threads: int = 1, strict_output: bool = False, conceal: bool = True
@@ -105,6 +126,8 @@ class Container:
 
     def close(self) -> None:
         """Free the demuxer, the decoder and the file."""
+        if self.is_of_parent:
+            return
         # Its threads stop here, without the GIL. PyAV frees a decoder with it, and a thread that has something to log
         # while its user has PyAV's logging on waits for the GIL: for ever.
         self.reset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from frametap.packet_headers import HeadersDisagreeError, read_headers, unread_s
 from frametap.plan import Plan, Run
 from frametap.source import Source
 
+# Where keyframes of the sample tables turn out to be none, each round goes back to the one before; then to the first at once.
+_MOST_STEPS_BACK = 3
+
 
 def plan_frames(index: FrameIndex, source: Source, frames: Any, snap_seconds: float = 0.0) -> Plan:
     """Plan frames; the index of the plan is the given one with the headers that were read on the way.
@@ -21,16 +25,19 @@ def plan_frames(index: FrameIndex, source: Source, frames: Any, snap_seconds: fl
         IndexError: a number outside the video.
         SourceError: headers cannot be read, or are those of another video than the index describes.
     """
-    while True:
+    for round_number in count():
         plan = Plan.of(index, frames).snap(snap_seconds)
         spans = [span for run in plan.runs for span in _spans_to_know(index, run)]
         unread = unread_spans(index, spans)
         if not unread:
-            return plan
+            break
+        if round_number > _MOST_STEPS_BACK:
+            unread = [(0, unread[-1][1])]
         try:
             index = read_headers(index, source, unread)
         except HeadersDisagreeError as error:
             index = _scan_again(index, source, error)
+    return plan
 
 
 def _scan_again(index: FrameIndex, source: Source, error: HeadersDisagreeError) -> FrameIndex:

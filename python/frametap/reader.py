@@ -191,7 +191,8 @@ class VideoReader:
         batch = self._fetch(plan, out=out, on_error=on_error)
         if snap_seconds:
             times = self.index.pts_seconds
-            batch.report.moved_seconds = times[plan.frames] - times[frames]
+            moved = times[plan.frames] - times[frames]
+            batch.report.moved_seconds = moved[batch.ok] if on_error == "skip" else moved
         return batch
 
     def batches(
@@ -228,11 +229,17 @@ class VideoReader:
             (self._destination(plan.frames[i : i + size]), Report(engine.name, engine.why))
             for i in range(0, len(plan.frames), size)
         )
-        started = time.perf_counter()
+        started, previous = time.perf_counter(), None
         with naming(self.source, (DeviceError,)):
             for destination, report in engine.stream(plan, batches):
                 report.milliseconds["total"] = (time.perf_counter() - started) * 1e3
-                yield self._batch(destination, report, on_error)
+                batch = self._batch(destination, report, on_error, previous)
+                if (
+                    on_error == "repeat" and batch.ok.any()
+                ):  # a copy: the consumer may write to the batch
+                    previous = destination.data[np.flatnonzero(batch.ok)[-1:]][0]
+                yield batch
+                del batch
                 self._open_engine()  # the reader may have been closed meanwhile
                 started = time.perf_counter()
 
@@ -255,10 +262,12 @@ class VideoReader:
         size = (self.index.width, self.index.height)
         return Destination(frames, size, self.transform, self._open_engine().target, out)
 
-    def _batch(self, destination: Destination, report: Report, on_error: OnError) -> FrameBatch:
+    def _batch(
+        self, destination: Destination, report: Report, on_error: OnError, previous: Any = None
+    ) -> FrameBatch:
         if destination.data is None and on_error != "raise":
             destination.converter(self._nominal_format())  # no frame of it could be decoded
-        ok = destination.finish(on_error)
+        ok = destination.finish(on_error, previous)
         data, frames = destination.data, destination.frames
         assert data is not None
         if on_error == "skip" and not ok.all():

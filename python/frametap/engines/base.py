@@ -214,8 +214,12 @@ class Destination:
         """What the first frame that could not be decoded failed of."""
         return self.failures[min(self.failures)] if self.failures else None
 
-    def finish(self, on_error: OnError) -> NDArray[np.bool_]:
+    def finish(self, on_error: OnError, previous: Any = None) -> NDArray[np.bool_]:
         """Copy duplicates, apply the error policy, and return bool[N]: which frames were decoded.
+
+        Args:
+            on_error: what to do about frames that failed.
+            previous: for "repeat": the last good slot of the batch before, if there is one.
 
         Raises:
             DecodeError: a frame failed and `on_error` is "raise", or no frame at all could be decoded.
@@ -230,17 +234,19 @@ class Destination:
             self.data[copies] = self.data[first[copies]]
         ok: NDArray[np.bool_] = self._filled[first]
         if on_error in ("repeat", "black"):
-            self._fill_failed(ok, on_error)
+            self._fill_failed(ok, on_error, previous)
         return ok
 
-    def _fill_failed(self, ok: NDArray[np.bool_], on_error: OnError) -> None:
+    def _fill_failed(self, ok: NDArray[np.bool_], on_error: OnError, previous: Any) -> None:
         good = np.flatnonzero(ok)
         for slot in np.flatnonzero(~ok):
-            if on_error == "black" or not len(good):
+            before = good[good < slot]
+            if on_error == "black" or (previous is None and not len(good)):
                 self.data[slot] = self._black()
-            else:  # the last good frame before it, or the first one after
-                before = good[good < slot]
-                self.data[slot] = self.data[before[-1] if len(before) else good[0]]
+            elif len(before):
+                self.data[slot] = self.data[before[-1]]
+            else:
+                self.data[slot] = self.data[good[0]] if previous is None else previous
 
     def _black(self) -> NDArray[np.generic]:
         """Return one slot of black, by way of the converter itself: a black gray picture of one pixel."""

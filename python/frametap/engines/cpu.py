@@ -70,31 +70,34 @@ class CpuEngine:
         self.target: Target = HostTarget()
         self.idle_cores: threading.Semaphore | None = None
         self._spare = container
-        self._idle: dict[int, list[RunDecoder]] = {}
+        self._idle: list[RunDecoder] = []  # the one used last at the end
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
     def close(self) -> None:
         """Free every demuxer and decoder."""
+        self._forget_the_parent()
         with self._lock:
-            for decoders in self._idle.values():
-                for decoder in decoders:
-                    decoder.close()
+            for decoder in self._idle:
+                decoder.close()
             self._idle.clear()
             if self._spare is not None:
                 self._spare.close()
                 self._spare = None
 
-    def _borrow(self, threads: int) -> RunDecoder:
+    def _forget_the_parent(self) -> None:
         if self._pid != os.getpid():
-            # A forked child shares the parent's file positions: leave its decoders alone and open our own. Its lock may be
-            # held by a thread that stayed with the parent.
-            self._idle, self._spare, self._pid = {}, None, os.getpid()
+            # A forked child cannot use its parent's decoders, and a thread that stayed there may hold the lock.
+            self._idle, self._spare, self._pid = [], None, os.getpid()
             self._lock = threading.Lock()
+
+    def _borrow(self, threads: int) -> RunDecoder:
+        self._forget_the_parent()
         with self._lock:
-            idle = self._idle.setdefault(threads, [])
-            if idle:
-                return idle.pop()
+            for decoder in reversed(self._idle):
+                if decoder.threads == threads:
+                    self._idle.remove(decoder)
+                    return decoder
             spare, self._spare = self._spare, None
         return self._new_decoder(threads, spare)
 
@@ -103,7 +106,10 @@ class CpuEngine:
 
     def _give_back(self, decoder: RunDecoder) -> None:
         with self._lock:
-            self._idle.setdefault(decoder.threads, []).append(decoder)
+            self._idle.append(decoder)
+            # Jobs differ in how many threads a decoder is to have; all that are kept have no more together than may work.
+            while len(self._idle) > 1 and sum(d.threads for d in self._idle) > self.threads:
+                self._idle.pop(0).close()
 
     def run(self, plan: Plan, destination: Destination, report: Report) -> None:
         """Decode the runs in parallel, longest first; few runs share the cores by frame threading."""
@@ -176,9 +182,8 @@ class CpuEngine:
         report: Report,
     ) -> None:
         self._fill(decoder, decoder.decode(run, index), slots, report)
-        left, failure = decoder.missing(run)
-        if left:
-            slots.fail(left, failure)
+        if left := decoder.left:
+            slots.fail(left, decoder.error_of(left[0], run))
 
     @staticmethod
     def _fill(
@@ -227,7 +232,7 @@ class CpuEngine:
         if first is None:
             return iter(())
         longest = max(len(run.frames) for run in plan.runs)
-        workers = min(self.threads, len(plan.runs) // _MIN_RUNS_PER_WORKER)
+        workers = self.threads if len(plan.runs) >= _MIN_RUNS_PER_WORKER * self.threads else 1
         if plan.index.fresh_decoders or longest * first[0].frame_bytes > _MAX_BYTES_AHEAD:
             workers = 1
         batches = chain([first], batches)
@@ -305,10 +310,11 @@ def _bears_frame_threads(plan: Plan) -> bool:
 
     Of H.264 whose fields come in packets of their own FFmpeg's frame threads flag whole pictures as corrupt; such streams
     are among those whose index rests on decoding, with one thread. Of MPEG-4 they race for what tells damage from an
-    encoder that pads its pictures badly, and so find the damage of a picture or do not.
+    encoder that pads its pictures badly, and so find the damage of a picture or do not. Of VP8 they race for the segment map
+    that a picture takes over from the one before, and now and then give wrong pixels.
     """
     by_headers = all(run.start >= plan.index.decoded_packets for run in plan.runs)
-    return by_headers and plan.index.codec != "mpeg4"
+    return by_headers and plan.index.codec not in ("mpeg4", "vp8")
 
 
 def _take(items: deque[_T]) -> _T | None:
@@ -325,15 +331,21 @@ def _in_order(
     """Yield every wanted frame of a run with its picture, or with the error that took its place.
 
     Pictures that come before their turn, where timestamps contradict the bitstream's order, wait for it, unless damage says
-    why those before them are missing.
+    why those before them are missing. Before those are given up they are decoded again, where nothing is known against them.
     """
     expected = deque(run.frames.tolist())
     early: dict[int, VideoFrame] = {}
+    tried: set[int] = set()
     for frame, picture in decoder.decode(run, index):
         if not expected or frame < expected[0]:
             continue  # a damaged stream may bring a picture after its turn
         early[frame] = picture
         del picture
+        if early and expected[0] not in early and (decoder.failure or len(early) > _MOST_EARLY):
+            first = min(early)
+            missing = {f for f in islice(expected, _MOST_EARLY) if f < first} - tried
+            early.update(decoder.decode_again(sorted(missing)))
+            tried |= missing
         while early and (expected[0] in early or decoder.failure or len(early) > _MOST_EARLY):
             yield _turn_of(expected.popleft(), early, decoder, run)
     for frame in expected:
@@ -343,4 +355,4 @@ def _in_order(
 def _turn_of(
     frame: int, early: dict[int, VideoFrame], decoder: RunDecoder, run: Run
 ) -> tuple[int, VideoFrame | DecodeError]:
-    return frame, early.pop(frame) if frame in early else decoder.missing(run)[1]
+    return frame, early.pop(frame) if frame in early else decoder.error_of(frame, run)

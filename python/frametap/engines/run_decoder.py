@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import av.error
@@ -15,28 +15,24 @@ from frametap._core import RESET, START, PacketParser
 from frametap.container import Container, VideoPacket, orientation_of, picture_format
 from frametap.engines.base import Report, Slots
 from frametap.engines.damage import Damage
-from frametap.errors import DecodeError, SourceError, UnsupportedError
+from frametap.engines.packet_reader import PacketReader
+from frametap.errors import DecodeError, UnsupportedError
 from frametap.geometry import PictureFormat
 from frametap.index import FrameIndex
 from frametap.info import Orientation, chroma_location_name
-from frametap.plan import Run
+from frametap.plan import Plan, Run
 from frametap.source import Source
 
-# More packets than any video has.
-_END = 1 << 62
-# Reading on is cheaper than seeking when the next run begins this many packets further on.
-_READ_ON_PACKETS = 32
-# After a seek the demuxer may hand out a few packets from before the keyframe; more means that it landed elsewhere.
-_SYNC_PACKETS = 256
-# A packet's dts is not below the least pts of so many packets before it: the most that any codec reorders.
-_REORDERED_PACKETS = 16
+# The most pictures that H.264 holds back to bring them into order (MaxDpbFrames).
+_MOST_REORDERED = 16
 # Among so many packets are the 16 pictures that H.264 can refer to at most, and those between them that nothing refers to.
 _REFERENCE_PACKETS = 32
-# How much further to read when a wanted picture does not come out of a stream that only decoding could index.
+# How much further to read when a wanted picture does not come out where only decoding could index a stream: in odd ones it
+# comes only after packets that follow it. Twice as far each time.
 _FURTHER_PACKETS = 32
 
 
-class RunDecoder:
+class RunDecoder(PacketReader):
     """Decodes runs of one source, one after another, reusing its demuxer and decoder. Not thread-safe.
 
     Args:
@@ -46,59 +42,70 @@ class RunDecoder:
     """
 
     def __init__(self, source: Source, threads: int, container: Container | None = None) -> None:
-        self.source, self.threads = source, threads
+        super().__init__(source, container)
+        self.threads = threads
         self.decoded = 0
         self.bytes_read = 0
         self.failure: DecodeError | None = None
         self._orientation: Orientation | None = None
-        self._container = container or Container(source)
-        # A container that was scanned stands at its end: whatever comes next is a seek away.
-        self._next = _END if container else 0
-        self._packets = self._container.packets()
         self._used = False
-        # As FFmpeg does in MPEG-TS: the pts of a keyframe leads behind it, where pictures are reordered.
-        self._seeks_by_dts = False
+        self._rescues = True
+        self._alone: RunDecoder | None = None  # who decodes the rest of the run at hand
         self._chroma_location = self._signalled_chroma_location()
 
     def _reopen(self) -> None:
-        self._container.close()
-        self._container = Container(self.source)
-        self._packets, self._next = self._container.packets(), 0
+        super()._reopen()
         if self._used:
             self._start_decoder()
             self._container.reset()
 
-    def close(self) -> None:
-        """Free the demuxer and the decoder."""
-        self._container.close()
-
     def decode(self, run: Run, index: FrameIndex) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield (frame number, picture) for the run's wanted frames in presentation order.
+        """Yield (frame number, picture) for the run's wanted frames: in presentation order, but for what it takes a retry to get.
 
-        Where the stream is damaged it goes on at the next keyframe; `missing` then tells what did not come, and why.
+        Where the stream is damaged it goes on at the next keyframe; `left` tells what did not come, `error_of` why.
         """
+        yield from self._try(run, index)
+        further, end = _FURTHER_PACKETS, len(index.packet_flags)
+        while self._is_silent() and run.start < index.decoded_packets and run.stop < end:
+            stop = min(run.stop + further, end)
+            run = Run.of(index, run.start, stop, np.array(self.left))
+            yield from self._try(run, index)
+            further *= 2
+
+    def _try(self, run: Run, index: FrameIndex) -> Iterator[tuple[int, VideoFrame]]:
+        """Decode a run, and what did not come out of it in the way that an honest decoder cannot refuse."""
         self._begin(run, index)
         jumps = self._jumps_into_references(run)
         self._doubts = self.threads > 1 or jumps
         yield from self._decode(run)
-        silent = bool(self._left) and self.failure is None
-        if self.threads > 1 and (self._doubted or silent):
+        if self.threads > 1 and (self._doubted or self._is_silent()):
             yield from self._decode_alone(run)
-        elif self._doubted or (silent and jumps):
+        elif self._doubted or (jumps and self._is_silent()):
             yield from self._decode_from_before(run)
-        if self._left and self.failure is None and run.start < index.decoded_packets:
-            yield from self._decode_further(run)
+        if self._refused and self._rescues:
+            order = index.decode_order
+            yield from self.decode_again([f for f in self.left if order[f] < self._refused[-1]])
+
+    def _is_silent(self) -> bool:
+        """Whether pictures are missing, and nothing says why."""
+        return bool(self._left) and self.failure is None
 
     def _decode(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
         """Yield what comes out, up to the first damage where that is doubted."""
         self._prepare()
         self._seen: Counter[int] = Counter()
+        self._inside: set[int] = set()  # packets whose pictures have not come out
+        self._suspects: dict[int, str] = {}  # those of them that may be damaged, and why
+        self._held: list[tuple[int, VideoFrame]] = []
         for number, packet in self._read(run):
             packet.pts, packet.dts = number, None
             yield from self._pictures(number, packet)
             if not self._left or self._doubted:
                 return
         yield from self._pictures(run.stop, None)
+        self._inside.clear()
+        self._condemn(run.stop)
+        yield from self._release()
 
     def packets(self, run: Run, index: FrameIndex) -> Iterator[tuple[int, VideoPacket]]:
         """Yield (number, packet) for the packets that the run feeds, for a decoder other than FFmpeg's.
@@ -109,11 +116,15 @@ class RunDecoder:
         return self._read(run)
 
     def _begin(self, run: Run, index: FrameIndex) -> None:
-        self.index = index
+        self.index, self._run = index, run
         self.failure = None
         self._left = set(run.frames.tolist())
         self._damage = Damage(index)
+        self._refused: list[int] = []  # packets that the decoder raised an error for
         self._judged_from = run.start
+        # After a jump the pictures that are shown before its keyframe lack what they refer to.
+        jumps = self._jumps_into_references(run)
+        self._shown_from = int(index.frame_of_packet[run.start]) if jumps else -1
         self._doubts = self._doubted = False
 
     def _prepare(self) -> None:
@@ -126,18 +137,19 @@ class RunDecoder:
         self._container.reset()
 
     def _start_decoder(self) -> None:
-        if self.index.prime_decoders and self._next != 0:
-            self._reopen()
-            return
-        # After a jump to an open keyframe of H.264, the pictures shown before it are fed, for the order of the others rests
-        # on them, but refer to what is not there: that must not count as damage.
-        open_h264 = self.index.codec == "h264" and self.index.has_leading_pictures
         self._container.configure(
-            threads=self.threads, strict_output=self.index.strict_output, conceal=open_h264
+            threads=self.threads, strict_output=self.index.strict_output, conceal=False
         )
         if self.index.prime_decoders:
-            with contextlib.suppress(av.error.FFmpegError):
-                self._container.decode(self._next_packet())
+            self._show_first_packet()
+
+    def _show_first_packet(self) -> None:
+        beginning = Container(self.source)
+        try:
+            with contextlib.suppress(av.error.FFmpegError, DecodeError):
+                self._container.decode(next(beginning.packets()))
+        finally:
+            beginning.close()
 
     def _jumps_into_references(self, run: Run) -> bool:
         """Whether the pictures after a run's keyframe may name some from before it, if only to have them forgotten."""
@@ -146,43 +158,69 @@ class RunDecoder:
 
     def _decode_from_before(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
         """Decode what is left of a run from a keyframe before its own, so that pictures which it names are there."""
-        left = np.array(self.left)
-        first = int(self.index.decode_order[left].min())
-        starts = np.append(0, np.flatnonzero(self.index.packet_flags[: first + 1] & START))
-        before = starts[starts <= max(0, starts[-1] - _REFERENCE_PACKETS)]
-        again = Run.of(self.index, int(before[-1]), run.stop, left)
+        needed = self._start_of_rest(run)
+        starts = np.append(0, np.flatnonzero(self.index.packet_flags[: needed + 1] & START))
+        before = starts[starts <= max(0, needed - _REFERENCE_PACKETS)]
+        again = Run.of(self.index, int(before[-1]), run.stop, np.array(self.left))
         self._begin(again, self.index)
-        self._judged_from = int(starts[-1])  # what is missing before it says nothing about the rest
+        self._judged_from = needed  # what is missing before it says nothing about the rest
         yield from self._decode(again)
 
-    def _decode_further(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
-        """Decode a run again with more packets: in odd streams a picture comes out only after packets that follow it."""
-        stop = min(run.stop + _FURTHER_PACKETS, len(self.index.packet_size))
-        if stop > run.stop:
-            yield from self.decode(
-                Run.of(self.index, run.start, stop, np.array(sorted(self._left))), self.index
-            )
+    def _start_of_rest(self, run: Run) -> int:
+        """Return the packet of the run from which what is left of it can be decoded."""
+        return max(run.start, Plan.of(self.index, self.left).runs[0].start)
 
     def _decode_alone(self, run: Run) -> Iterator[tuple[int, VideoFrame]]:
         """Decode what is left of a run with one thread: frame threads tell of damage some packets later, or not at all."""
-        alone = RunDecoder(self.source, 1)
+        self._alone = alone = RunDecoder(self.source, 1)
         try:
-            yield from alone.decode(self._rest_of(run), self.index)
+            for frame, picture in alone.decode(self._rest_of(run), self.index):
+                self.failure = alone.failure
+                yield frame, picture
         finally:
-            self._left, self.failure = set(alone.left), alone.failure
+            self._left, self.failure, self._refused = set(alone.left), alone.failure, []
+            self._alone = None
             self.decoded += alone.decoded
             self.bytes_read += alone.bytes_read
             alone.close()
 
     def _rest_of(self, run: Run) -> Run:
         """Return a run for what is left, which feeds what the run does: what FFmpeg notices depends on what went before."""
-        start, left = run.start, np.array(self.left)
-        # Without the interval before its keyframe, what leads it would be damage of its own.
-        if not self.index.has_leading_pictures:
-            first = int(self.index.decode_order[left].min())
-            starts = np.flatnonzero(self.index.packet_flags[start : first + 1] & START)
-            start += int(starts[-1]) if len(starts) else 0
-        return Run(start, run.stop, left, run.feed[start - run.start :])
+        start = self._start_of_rest(run)
+        return Run(start, run.stop, np.array(self.left), run.feed[start - run.start :])
+
+    def decode_again(self, frames: list[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield frames of the run at hand that nothing is known against, with a decoder of their own; the run can go on then.
+
+        With the error that it raises for a packet FFmpeg lets go of the picture that was due then, which is another's.
+        """
+        if self._alone is not None:
+            yield from self._alone.decode_again(frames)
+            return
+        order, feed, first = self.index.decode_order, self._run.feed, self._run.start
+        frames = [f for f in frames if f in self._left and not self._damage.spoils(f)]
+        runs: list[Run] = []
+        for number in self._refused:
+            if due := [f for f in frames if order[f] < number]:
+                runs.append(Run(first, number, np.array(due), feed[: number - first]))
+                frames = [f for f in frames if order[f] > number]
+        if frames:
+            runs += Plan.of(self.index, frames).runs
+        if runs:
+            yield from self._decode_apart(runs)
+
+    def _decode_apart(self, runs: Iterable[Run]) -> Iterator[tuple[int, VideoFrame]]:
+        alone = RunDecoder(self.source, 1)
+        alone._rescues = False
+        try:
+            for run in runs:
+                for frame, picture in alone.decode(run, self.index):
+                    self._left.discard(frame)
+                    yield frame, picture
+        finally:
+            self.decoded += alone.decoded
+            self.bytes_read += alone.bytes_read
+            alone.close()
 
     def _pictures(
         self, number: int, packet: VideoPacket | None
@@ -197,19 +235,62 @@ class RunDecoder:
                 or number >= self.index.decoded_packets
                 or self.index.frame_of_packet[number] >= 0
             ):
-                self._break(number, f"damaged packet: {error.strerror}")
-                self._doubted = self._doubts
+                self._suspect(number, f"damaged packet: {error.strerror}")
+                yield from self._release()
             return
         self.decoded += len(pictures)
+        if packet is not None and self.index.frame_of_packet[number] >= 0:
+            self._inside.add(number)
         for picture in pictures:
             frame = self._frame_of(picture)
+            origin = -1 if picture.pts is None else picture.pts
+            self._inside.discard(origin)
+            reason = self._suspects.pop(origin, "FFmpeg flags the picture as corrupt")
             if picture.is_corrupt and frame >= 0:
-                self._break(
-                    int(self.index.decode_order[frame]), "FFmpeg flags the picture as corrupt"
-                )
-            if frame in self._left and not self._damage.spoils(frame):
+                self._break(int(self.index.decode_order[frame]), reason)
+            if frame in self._left:
+                self._held.append((frame, picture))
+            del picture
+            yield from self._release()
+
+    def _suspect(self, number: int, reason: str) -> None:
+        """Note that the decoder raised an error for a packet.
+
+        Soon after a jump it also does for pictures of H.264 that name others from before, if only to have them forgotten. Those
+        come out all the same and are not flagged; a damaged one is, or does not come out.
+        """
+        self._refused.append(number)
+        frame = int(self.index.frame_of_packet[min(number, len(self.index.frame_of_packet) - 1)])
+        if frame >= 0 and self._shown_from >= 0 and number < self._run.start + _REFERENCE_PACKETS:
+            self._inside.add(number)
+            self._suspects[number] = reason
+        else:
+            self._break(number, reason)
+
+    def _release(self) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield the pictures that came out, but for those of which it is not certain that they are good.
+
+        FFmpeg flags damage of H.264 in a picture when that comes out, which may be after what refers to it. So a picture waits
+        for those decoded before it, as long as they may be on their way.
+        """
+        waits = self.index.codec == "h264"
+        while self._held and not self._doubted:
+            frame, picture = self._held[0]
+            number = int(self.index.decode_order[frame])
+            sure = min(self._inside, default=number) >= number
+            if waits and not sure and len(self._held) <= _MOST_REORDERED:
+                return
+            del self._held[0]
+            self._condemn(number)
+            if not self._damage.spoils(frame) and not self._doubted:
                 self._left.discard(frame)
                 yield frame, picture
+            del picture
+
+    def _condemn(self, before: int) -> None:
+        """Take packets before a number for damaged that are suspected to be, and whose pictures should have come out by now."""
+        for number in sorted(n for n in self._suspects if n < before):
+            self._break(number, self._suspects.pop(number))
 
     def _frame_of(self, picture: VideoFrame) -> int:
         """Return the frame number of a picture: its pts is the number of the packet it comes from."""
@@ -227,10 +308,12 @@ class RunDecoder:
         return frame if same else -1
 
     def _break(self, number: int, reason: str) -> None:
-        if number < self._judged_from:
+        frame = int(self.index.frame_of_packet[min(number, len(self.index.frame_of_packet) - 1)])
+        unwanted = frame not in self._left and 0 <= frame < self._shown_from
+        if number < self._judged_from or unwanted:
             return
         self._damage.add(number)
-        frame = int(self.index.frame_of_packet[min(number, len(self.index.frame_of_packet) - 1)])
+        self._doubted = self._doubts
         position = int(self.index.packet_position[min(number, len(self.index.packet_position) - 1)])
         at = f" at byte {position}" if position >= 0 else ""
         frame_name = f"frame {frame}" if frame >= 0 else f"packet {number}"
@@ -239,17 +322,12 @@ class RunDecoder:
             f'on_error="skip", "repeat" or "black" delivers the frames that can'
         )
 
-    def missing(self, run: Run) -> tuple[list[int], DecodeError]:
-        """Return the wanted frames that did not come out of the last `decode`, and why."""
-        left = self.left
-        if self.failure is None and left:
-            self.failure = DecodeError(
-                f"{self.source.name}: frame {left[0]} did not come out of the decoder (packets {run.start} to "
-                f'{run.stop - 1}); the stream is damaged there; on_error="skip" goes on without it'
-            )
-        return left, self.failure or DecodeError("")
-
-    # -- packets ---------------------------------------------------------------------------------------------------
+    def error_of(self, frame: int, run: Run) -> DecodeError:
+        """Return why a wanted frame did not come out of the last `decode`."""
+        return self.failure or DecodeError(
+            f"{self.source.name}: frame {frame} did not come out of the decoder (packets {run.start} to "
+            f'{run.stop - 1}); the stream is damaged there; on_error="skip" goes on without it'
+        )
 
     def _read(self, run: Run) -> Iterator[tuple[int, VideoPacket]]:
         """Yield (number, packet) for the packets of a run."""
@@ -265,75 +343,6 @@ class RunDecoder:
                 self.bytes_read += packet.size
                 yield number, packet
             number += 1
-
-    def _next_packet(self) -> VideoPacket | None:
-        """Return the next packet after checking that it is the one the index knows; None at the end or at damage."""
-        try:
-            packet = next(self._packets, None)
-        except DecodeError:
-            return None
-        if packet is None:
-            return None
-        if (
-            self._next >= len(self.index.packet_size)
-            or packet.size != self.index.packet_size[self._next]
-        ):
-            raise SourceError(
-                f"{self.source.name}: packet {self._next} is not the one indexed; build the index again"
-            )
-        self._next += 1
-        return packet
-
-    def _move_to(self, start: int) -> VideoPacket | None:
-        """Bring the demuxer before packet `start`; a packet read on the way that is already `start` is returned."""
-        if not 0 <= start - self._next <= _READ_ON_PACKETS:
-            packet = self._seek(start)
-            if packet is not None and self._next == start + 1:
-                return packet
-        if self._next > start:
-            self._reopen()
-        while self._next < start:
-            if self._next_packet() is None:
-                break
-        return None
-
-    def _seek(self, start: int) -> VideoPacket | None:
-        """Let the container seek to packet `start` and find out where it landed; reopen when that is not certain."""
-        with contextlib.suppress(av.error.FFmpegError, DecodeError, OSError, ValueError):
-            if not self._seeks_by_dts and (packet := self._land(start, start)) is not None:
-                return packet
-            if (packet := self._land(max(0, start - _REORDERED_PACKETS), start)) is not None:
-                self._seeks_by_dts = True
-                return packet
-        self._reopen()
-        return None
-
-    def _land(self, first: int, start: int) -> VideoPacket | None:
-        """Seek to the least pts of packets `first` to `start`; return a packet from before or at `start`, None if it is later."""
-        self._container.seek(int(self.index.packet_pts[first : start + 1].min()))
-        self._packets = self._container.packets()
-        for _ in range(_SYNC_PACKETS):
-            packet = next(self._packets, None)
-            if packet is None:
-                return None
-            number = self._number_of(packet)
-            if number is not None:
-                self._next = number + 1
-                return packet if number <= start else None
-        return None
-
-    def _number_of(self, packet: VideoPacket) -> int | None:
-        """Return which packet of the index this is, None when it is none or could be several."""
-        index = self.index
-        same = index.packet_size == packet.size
-        if packet.pos is not None:
-            same &= index.packet_position == packet.pos
-        if packet.pts is not None:
-            same &= index.packet_pts == packet.pts
-        candidates = np.flatnonzero(same)
-        return int(candidates[0]) if len(candidates) == 1 else None
-
-    # -- pictures --------------------------------------------------------------------------------------------------
 
     def _signalled_chroma_location(self) -> str:
         try:
