@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,16 @@ from frametap.geometry import PictureFormat
 
 FIRST = PictureFormat("yuv420p", 64, 48, "bt601", False)
 SECOND = replace(FIRST, matrix="bt709")
+
+
+class Decoder:
+    """Who keeps a `Looks`, which holds its method weakly."""
+
+    def __init__(self, answer: Callable[[int, ft.FrameIndex], Any]) -> None:
+        self._answer = answer
+
+    def decode(self, frame: int, index: ft.FrameIndex) -> tuple[int, PictureFormat] | None:
+        return self._answer(frame, index)
 
 
 @pytest.fixture
@@ -31,7 +43,8 @@ def test_who_knows_does_not_wait_for_who_has_to_decode(index: ft.FrameIndex) -> 
         assert go_on.wait(60)
         return 2, SECOND
 
-    looks = Looks(decode)
+    decoder = Decoder(decode)
+    looks = Looks(decoder.decode)
     looks.first(index)
     finds_out = threading.Thread(target=looks.of, args=(2, 9, index))
     knows = threading.Thread(target=looks.of, args=(1, 3, index))
@@ -54,7 +67,8 @@ def test_each_statement_is_decoded_once(index: ft.FrameIndex) -> None:
         asked.append(frame)
         return (2, SECOND) if frame == 9 else None
 
-    looks = Looks(decode)
+    decoder = Decoder(decode)
+    looks = Looks(decoder.decode)
     assert looks.first(index) is None
     with pytest.raises(ft.DecodeError, match="frame 8"):
         looks.of(2, 8, index)  # which says nothing of other frames

@@ -73,7 +73,7 @@ class RunDecoder(PacketReader):
             further *= 2
 
     def _try(self, run: Run, index: FrameIndex) -> Iterator[tuple[int, VideoFrame]]:
-        """Decode a run, and what did not come out of it in the way that an honest decoder cannot refuse."""
+        """Decode a run; and again, in the way that suits the reason, what did not come out of it."""
         self._begin(run, index)
         jumps = self._jumps_into_references(run)
         self._doubts = self.threads > 1 or jumps
@@ -281,7 +281,9 @@ class RunDecoder(PacketReader):
             if waits and not sure and len(self._held) <= _MOST_REORDERED:
                 return
             del self._held[0]
-            self._condemn(number)
+            if not sure:  # those before it do not come any more
+                self._inside = {n for n in self._inside if n > number}
+                self._condemn(number)
             if not self._damage.spoils(frame) and not self._doubted:
                 self._left.discard(frame)
                 yield frame, picture
