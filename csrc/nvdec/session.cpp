@@ -13,7 +13,7 @@ namespace {
 
 // Pictures the parser may hold back after they are decoded, so that NVDEC works on while one is mapped.
 constexpr unsigned kDisplayDelay = 3;
-// Between two questions whether a picture is decoded, which takes NVDEC about a millisecond.
+// Between two questions whether a picture is decoded.
 constexpr std::chrono::microseconds kStatusPause{100};
 
 /// One mapped surface; unmapped at the end of the scope. The next map is on the same stream, so the driver overwrites

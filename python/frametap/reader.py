@@ -234,9 +234,8 @@ class VideoReader:
             for destination, report in engine.stream(plan, batches):
                 report.milliseconds["total"] = (time.perf_counter() - started) * 1e3
                 batch = self._batch(destination, report, on_error, previous)
-                if (
-                    on_error == "repeat" and batch.ok.any()
-                ):  # a copy: the consumer may write to the batch
+                if on_error == "repeat" and batch.ok.any():
+                    # A copy: the consumer may write to the batch.
                     previous = destination.data[np.flatnonzero(batch.ok)[-1:]][0]
                 yield batch
                 del batch
