@@ -11,6 +11,8 @@ APT_PACKAGES := libavcodec-dev libffmpeg-nvenc-dev pkg-config
 # A third, with nothing but frametap built with sanitizers, on top of .venv.
 SANITIZED    := .venv-sanitized
 KERNEL_TESTS := $(addprefix tests/test_,isa.py cuda_twin.py kernels_exact.py tone_map.py kernels.py)
+# Tests run in one process per core; ARGS="-n 0" keeps them in one, where output and a debugger are at hand.
+SPREAD := -n logical --dist worksteal
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check
 CPP     = $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 NATIVE := pyproject.toml CMakeLists.txt $(shell find csrc cmake -type f 2>/dev/null)
@@ -28,12 +30,12 @@ demo: $(VENV)/.cli ## sample a clip end to end, print one table, write a contact
 	$(BIN)/frametap demo $(if $(VIDEO),"$(VIDEO)") --cache build/demo --sheet build/demo/sheet.png
 
 test: $(VENV)/.dev emulator ## run the tests (ARGS="-k plan" to choose)
-	$(BIN)/pytest --ignore=tests/gpu $(ARGS)
+	$(BIN)/pytest --ignore=tests/gpu $(SPREAD) $(ARGS)
 
 # What a driver or an allocator says before it ends the process goes to the file descriptor: pytest must not swallow that.
 test-cuda: $(VENV)/.dev emulator ## run the tests of device="cuda" on the emulated driver (ARGS as in test)
 	LD_LIBRARY_PATH="$(CURDIR)/$(EMULATOR)/lib" FRAMETAP_EMULATED=1 FRAMETAP_EMU_DEVICES=h100,h100 \
-	  $(BIN)/pytest tests/gpu --capture=sys $(ARGS)
+	  $(BIN)/pytest tests/gpu --capture=sys $(SPREAD) $(ARGS)
 
 .PHONY: test-cuda-matrix
 test-cuda-matrix: $(VENV)/.dev emulator ## samplers x transforms x orders x switches over the corpus, emulated (SECONDS=600 START=0)

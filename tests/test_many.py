@@ -251,7 +251,7 @@ class TestArguments:
             memoryview(b"x"),
             io.BytesIO(b"x\nx"),
         ],
-        ids=repr,
+        ids=lambda sources: type(sources).__name__,
     )
     def test_one_video_is_no_list(self, sources: Any) -> None:
         with pytest.raises(

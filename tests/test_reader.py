@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class TestLikeAList:
         assert [frame.index for frame in reversed(video)] == list(range(47, -1, -1))  # type: ignore[call-overload]
 
     @pytest.mark.parametrize(
-        "kind", [list, tuple, np.array, lambda n: np.array(n, np.uint8), iter], ids=repr
+        "kind", [list, tuple, np.array, partial(np.array, dtype=np.uint8), iter], ids=repr
     )
     def test_frames_at_takes_what_holds_integers(
         self, video: ft.VideoReader, kind: Callable[[list[int]], Any]

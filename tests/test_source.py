@@ -157,7 +157,7 @@ class TestRefused:
             self.refused(file, "not a seekable open file")
 
     @pytest.mark.parametrize(
-        "source", [None, 7, 3.5, ["a.mp4"], {"path": "a.mp4"}, object()], ids=repr
+        "source", [None, 7, 3.5, ["a.mp4"], {"path": "a.mp4"}, object()], ids=type
     )
     def test_no_source(self, source: Any) -> None:
         self.refused(source, "pass a path, a URL, bytes, or a seekable binary file object")
