@@ -179,6 +179,23 @@ def test_h264_end_of_sequence_matters_to_what_follows() -> None:
     assert [bool(parser.parse(packet)[0] & IRREGULAR) for packet in packets] == [False, True, False]
 
 
+@pytest.mark.parametrize("before", [b"", b"\0\0\1\xb2Lavc58.1"], ids=["bare", "user data"])
+def test_mpeg4_vop_that_is_not_coded(before: bytes) -> None:
+    """It yields no frame, whatever stands before it in its packet."""
+    flags, *_ = PacketParser("mpeg4", b"").parse(before + b"\0\0\1\xb6\x52\x9f")
+    assert flags & IRREGULAR
+
+
+def test_hevc_reserved_units_are_no_pictures(tmp_path: Path) -> None:
+    told = {"x265-params": "bframes=0:log-level=none"}
+    extradata, packets = encoded(tmp_path, "libx265", told, frames=2)
+    reserved = [bytes([0, 0, 0, 3, kind << 1, 1, 0x80]) for kind in (10, 15, 22, 31)]
+    parsers = PacketParser("hevc", extradata), PacketParser("hevc", extradata)
+    for packet in packets:
+        plain, padded = parsers[0].parse(packet), parsers[1].parse(packet + b"".join(reserved))
+        assert plain == padded
+
+
 @pytest.mark.parametrize(
     "codec", ["h264", "hevc", "vp8", "vp9", "av1", "mpeg2video", "mpeg4", "mjpeg"]
 )

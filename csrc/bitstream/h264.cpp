@@ -36,8 +36,7 @@ struct Slice {
   bool first = false;
   bool field = false;
   bool bottom = false;
-  bool decodable_at_start = false;  // its parameter sets are in this packet or in the extradata
-  bool discards_output = false;     // an IDR picture's no_output_of_prior_pics_flag
+  bool discards_output = false;  // an IDR picture's no_output_of_prior_pics_flag
   std::uint32_t frame_num = 0;
   std::int32_t poc_lsb = 0;
   std::int32_t delta_bottom = 0;
@@ -196,8 +195,9 @@ class H264Parser final : public PacketParser {
   bool parameter_sets_changed() const override { return sps_.changed() || pps_.changed(); }
 
  private:
-  void read_parameter_set(Bytes nal);
+  bool read_parameter_set(Bytes nal);
   std::optional<Slice> parse_slice(Bytes nal) const;
+  bool sets_known_at_start() const { return sps_.all_known_at_start(packet_) && pps_.all_known_at_start(packet_); }
   std::int32_t picture_order(const Slice& slice, bool idr, bool reference);
 
   int length_size_ = 0;
@@ -219,17 +219,19 @@ class H264Parser final : public PacketParser {
   std::optional<LoneField> first_field_;  // of the packet before
 };
 
-void H264Parser::read_parameter_set(Bytes nal) {
+// Returns whether the set is news.
+bool H264Parser::read_parameter_set(Bytes nal) {
   std::uint32_t id = 0;
   if ((nal[0] & 31) == kSpsNal) {
     if (const auto sps = parse_sps(nal, id)) {
-      sps_.store(id, *sps, nal, packet_);
       chroma_loc_ = sps->vui.chroma_loc;
       chroma_format_ = sps->chroma_format;
+      return sps_.store(id, *sps, nal, packet_);
     }
   } else if ((nal[0] & 31) == kPpsNal) {
-    if (const auto pps = parse_pps(nal, id)) pps_.store(id, *pps, nal, packet_);
+    if (const auto pps = parse_pps(nal, id)) return pps_.store(id, *pps, nal, packet_);
   }
+  return false;
 }
 
 std::optional<Slice> H264Parser::parse_slice(Bytes nal) const {  // 7.3.3
@@ -238,13 +240,11 @@ std::optional<Slice> H264Parser::parse_slice(Bytes nal) const {  // 7.3.3
   Slice slice;
   slice.first = in.ue() == 0;
   in.ue();  // slice_type
-  const std::uint32_t pps_id = in.ue();
-  const Pps* pps_found = pps_.find(pps_id);
+  const Pps* pps_found = pps_.find(in.ue());
   const Sps* sps_found = pps_found != nullptr ? sps_.find(pps_found->sps_id) : nullptr;
   if (sps_found == nullptr) return std::nullopt;
   const Pps& pps = *pps_found;
   const Sps& sps = *sps_found;
-  slice.decodable_at_start = pps_.known_at_start(pps_id, packet_) && sps_.known_at_start(pps.sps_id, packet_);
   slice.poc_type = sps.poc_type;
   slice.colour = sps.vui.colour;
   slice.log2_max_poc_lsb = sps.log2_max_poc_lsb;
@@ -294,7 +294,8 @@ PictureInfo H264Parser::parse(Bytes packet) {
   bool irregular = std::exchange(sequence_ended_, false);
   for (const Bytes nal : units) {
     const int type = nal[0] & 31;
-    if (type == kSpsNal || type == kPpsNal) read_parameter_set(nal);
+    // Later pictures may use what a picture that they do not refer to brings along.
+    if ((type == kSpsNal || type == kPpsNal) && read_parameter_set(nal)) info.flags |= kReference;
     if (type == kSei) read_sei(nal, sei);
     if (type == kEndOfSequence) sequence_ended_ = true;  // harmless where nothing follows
     if (type == kSliceA) irregular = true;               // data partitioning: FFmpeg does not decode it
@@ -311,7 +312,7 @@ PictureInfo H264Parser::parse(Bytes packet) {
     field = {slice->frame_num, slice->bottom, reference};
     if (frames + fields == 1) {
       info.order = order;
-      if (slice->decodable_at_start && (idr || sei.exact_recovery_point)) info.flags |= kStart;
+      if (sets_known_at_start() && (idr || sei.exact_recovery_point)) info.flags |= kStart;
       if (idr) info.flags |= kReset;
       irregular = irregular || (idr && slice->discards_output && !first_);
     } else if (order != kUnknownOrder) {

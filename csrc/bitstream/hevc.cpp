@@ -13,28 +13,15 @@
 namespace frametap {
 namespace {
 
-enum NalType {
-  kRaslN = 8,
-  kRaslR = 9,
-  kBlaFirst = 16,
-  kBlaLast = 18,
-  kIdrFirst = 19,
-  kIdrLast = 20,
-  kCra = 21,
-  kIrapLast = 23
-};
+enum NalType { kRaslN = 8, kRaslR = 9, kBlaFirst = 16, kBlaLast = 18, kIdrFirst = 19, kIdrLast = 20, kCra = 21 };
 enum ParameterSetType { kSpsNal = 33, kPpsNal = 34, kEndOfSequence = 36, kEndOfBitstream = 37 };
 constexpr std::size_t kSliceHeaderBytes = 128;
 
-struct RefPic {
-  std::int32_t delta_poc = 0;
-  bool used = false;  // by the current picture; else it is only kept for later ones
-};
-
-// A short-term reference picture set (7.4.8): pictures before and after the current one in output order, nearest first.
+// A short-term reference picture set (7.4.8): how far before and after the current picture in output order those lie
+// that it or later ones refer to, nearest first. FFmpeg decodes no picture where one of them is missing.
 struct RefPicSet {
-  std::vector<RefPic> before;
-  std::vector<RefPic> after;
+  std::vector<std::int32_t> before;
+  std::vector<std::int32_t> after;
   std::size_t size() const { return before.size() + after.size(); }
 };
 
@@ -57,8 +44,7 @@ struct Pps {
 struct Slice {
   bool first = false;
   bool shown = true;
-  bool decodable_at_start = false;  // its parameter sets are in this packet or in the extradata
-  bool discards_output = false;     // no_output_of_prior_pics_flag
+  bool discards_output = false;  // no_output_of_prior_pics_flag
   std::int32_t poc_lsb = 0;
   std::optional<RefPicSet> refs;  // nothing when the header leaves it open
   const Sps* sps = nullptr;
@@ -95,22 +81,18 @@ void skip_scaling_lists(BitReader& in) {  // 7.3.4
 // The set is written as another one, shifted: (7-61) and (7-62).
 RefPicSet predict_ref_pic_set(BitReader& in, const RefPicSet& from, std::int32_t shift) {
   const std::size_t negative = from.before.size();
-  std::vector<bool> used(from.size() + 1);
-  std::vector<bool> kept(from.size() + 1, true);
-  for (std::size_t j = 0; j <= from.size(); ++j) {
-    used[j] = in.flag();
-    if (!used[j]) kept[j] = in.flag();
-  }
+  std::vector<bool> kept(from.size() + 1);
+  for (std::size_t j = 0; j <= from.size(); ++j) kept[j] = in.flag() || in.flag();
   RefPicSet set;
-  const auto add = [&](std::vector<RefPic>& side, int sign, std::int32_t delta, std::size_t j) {
-    if (delta * sign > 0 && kept[j]) side.push_back({delta, used[j]});
+  const auto add = [&](std::vector<std::int32_t>& side, int sign, std::int32_t delta, std::size_t j) {
+    if (delta * sign > 0 && kept[j]) side.push_back(delta);
   };
-  for (std::size_t j = from.after.size(); j-- > 0;) add(set.before, -1, from.after[j].delta_poc + shift, negative + j);
+  for (std::size_t j = from.after.size(); j-- > 0;) add(set.before, -1, from.after[j] + shift, negative + j);
   add(set.before, -1, shift, from.size());
-  for (std::size_t j = 0; j < negative; ++j) add(set.before, -1, from.before[j].delta_poc + shift, j);
-  for (std::size_t j = negative; j-- > 0;) add(set.after, 1, from.before[j].delta_poc + shift, j);
+  for (std::size_t j = 0; j < negative; ++j) add(set.before, -1, from.before[j] + shift, j);
+  for (std::size_t j = negative; j-- > 0;) add(set.after, 1, from.before[j] + shift, j);
   add(set.after, 1, shift, from.size());
-  for (std::size_t j = 0; j < from.after.size(); ++j) add(set.after, 1, from.after[j].delta_poc + shift, negative + j);
+  for (std::size_t j = 0; j < from.after.size(); ++j) add(set.after, 1, from.after[j] + shift, negative + j);
   return set;
 }
 
@@ -128,11 +110,12 @@ std::optional<RefPicSet> parse_ref_pic_set(BitReader& in, const std::vector<RefP
   const std::uint32_t before = in.ue();
   const std::uint32_t after = in.ue();
   if (before > 16 || after > 16) return std::nullopt;
-  const auto read = [&](std::vector<RefPic>& side, std::uint32_t count, std::int32_t sign) {
+  const auto read = [&](std::vector<std::int32_t>& side, std::uint32_t count, std::int32_t sign) {
     std::int32_t delta = 0;
     for (std::uint32_t i = 0; i < count; ++i) {
       delta += sign * (static_cast<std::int32_t>(in.ue() & 0xFFFF) + 1);
-      side.push_back({delta, in.flag()});
+      side.push_back(delta);
+      in.skip(1);  // used_by_curr_pic: by this picture, or only kept for later ones
     }
   };
   read(set.before, before, -1);
@@ -208,7 +191,8 @@ std::optional<Pps> parse_pps(Bytes nal, std::uint32_t& id) {  // 7.3.2.3
   return !in.overrun() && id < 64 && pps.sps_id < 16 ? std::optional<Pps>(pps) : std::nullopt;
 }
 
-bool is_irap(int type) { return type >= kBlaFirst && type <= kIrapLast; }
+bool is_irap(int type) { return type >= kBlaFirst && type <= kCra; }
+bool is_slice(int type) { return type <= kRaslR || is_irap(type); }  // decoders ignore the reserved types
 bool is_idr(int type) { return type == kIdrFirst || type == kIdrLast; }
 bool is_rasl(int type) { return type == kRaslN || type == kRaslR; }
 
@@ -228,11 +212,11 @@ class HevcParser final : public PacketParser {
   bool parameter_sets_changed() const override { return sps_.changed() || pps_.changed(); }
 
  private:
-  void read_parameter_set(Bytes nal);
+  bool read_parameter_set(Bytes nal);
   std::optional<Slice> parse_slice(Bytes nal, int type) const;
   std::int32_t picture_order(const Slice& slice, bool resets, bool anchor);
   static std::optional<RefPicSet> parse_slice_ref_pic_set(BitReader& in, const Sps& sps);
-  bool order_survives_gaps(std::int32_t poc, const Slice& slice, const std::vector<std::uint64_t>& used) const;
+  bool order_survives_gaps(std::int32_t poc, const Slice& slice, const std::vector<std::uint64_t>& fed) const;
   void note_references(PictureInfo& info, const Slice& slice, bool resets, bool anchor);
   void describe(PictureInfo& info, const Slice& slice, int type, int temporal_id);
 
@@ -254,19 +238,24 @@ class HevcParser final : public PacketParser {
       true;  // the next CRA picture starts a coded video sequence, its RASL pictures are not output (8.1.3)
   bool skips_rasl_ = true;
   bool first_ = true;
+  // A packet since the coded video sequence began brought parameter sets, which later pictures may use without a
+  // reference to its picture.
+  bool sets_are_new_ = false;
 };
 
-void HevcParser::read_parameter_set(Bytes nal) {
+// Returns whether the set is news.
+bool HevcParser::read_parameter_set(Bytes nal) {
   std::uint32_t id = 0;
   const int type = nal[0] >> 1 & 63;
   if (type == kSpsNal) {
     if (const auto sps = parse_sps(nal, id)) {
-      sps_.store(id, *sps, nal, packet_);
       chroma_loc_ = sps->vui.chroma_loc;
+      return sps_.store(id, *sps, nal, packet_);
     }
   } else if (type == kPpsNal) {
-    if (const auto pps = parse_pps(nal, id)) pps_.store(id, *pps, nal, packet_);
+    if (const auto pps = parse_pps(nal, id)) return pps_.store(id, *pps, nal, packet_);
   }
+  return false;
 }
 
 std::optional<Slice> HevcParser::parse_slice(Bytes nal, int type) const {  // 7.3.6.1
@@ -276,12 +265,10 @@ std::optional<Slice> HevcParser::parse_slice(Bytes nal, int type) const {  // 7.
   slice.first = in.flag();
   if (!slice.first) return slice;
   if (is_irap(type)) slice.discards_output = in.flag();
-  const std::uint32_t pps_id = in.ue();
-  const Pps* pps_found = pps_.find(pps_id);
+  const Pps* pps_found = pps_.find(in.ue());
   slice.sps = pps_found != nullptr ? sps_.find(pps_found->sps_id) : nullptr;
   if (slice.sps == nullptr) return std::nullopt;
   const Pps& pps = *pps_found;
-  slice.decodable_at_start = pps_.known_at_start(pps_id, packet_) && sps_.known_at_start(pps.sps_id, packet_);
   in.skip(pps.extra_slice_header_bits);
   in.ue();  // slice_type
   if (pps.output_flag_present) slice.shown = in.flag();
@@ -307,29 +294,30 @@ std::optional<RefPicSet> HevcParser::parse_slice_ref_pic_set(BitReader& in, cons
 // A decoder that is not fed every picture must still find the same picture order count (8.3.1), whose high bits follow
 // from the last anchor picture it saw: that is so when every anchor since the newest one referred to is near enough.
 bool HevcParser::order_survives_gaps(std::int32_t poc, const Slice& slice,
-                                     const std::vector<std::uint64_t>& used) const {
+                                     const std::vector<std::uint64_t>& fed) const {
   const std::int32_t half = 1 << (slice.sps->log2_max_poc_lsb - 1);
   for (auto picture = pictures_.rbegin(); picture != pictures_.rend(); ++picture) {
     if (!picture->anchor) continue;
     if (std::abs(picture->poc - poc) >= half) return false;
-    if (std::find(used.begin(), used.end(), picture->packet) != used.end()) return true;
+    if (std::find(fed.begin(), fed.end(), picture->packet) != fed.end()) return true;
   }
   return false;
 }
 
 void HevcParser::note_references(PictureInfo& info, const Slice& slice, bool resets, bool anchor) {
-  std::vector<std::uint64_t> used;
   if (slice.refs) {
+    std::vector<std::uint64_t> found;
     for (const auto* side : {&slice.refs->before, &slice.refs->after}) {
-      for (const RefPic& ref : *side) {
-        const auto held = std::find_if(pictures_.rbegin(), pictures_.rend(), [&](const Picture& picture) {
-          return picture.poc == info.order + ref.delta_poc;
-        });
-        if (ref.used && held != pictures_.rend()) used.push_back(held->packet);
+      for (const std::int32_t delta : *side) {
+        const auto held = std::find_if(pictures_.rbegin(), pictures_.rend(),
+                                       [&](const Picture& picture) { return picture.poc == info.order + delta; });
+        if (held != pictures_.rend()) found.push_back(held->packet);
       }
     }
-    if (resets || order_survives_gaps(info.order, slice, used)) info.flags |= kRefsKnown;
-    for (const std::uint64_t packet : used) info.refs.push_back(static_cast<std::int32_t>(packet_ - packet));
+    const bool all_found = found.size() == slice.refs->size();
+    const bool order_known = resets || order_survives_gaps(info.order, slice, found);
+    if (all_found && order_known && !sets_are_new_) info.flags |= kRefsKnown;
+    for (const std::uint64_t packet : found) info.refs.push_back(static_cast<std::int32_t>(packet_ - packet));
   }
   constexpr std::size_t kMost = 64;  // far more than a decoded picture buffer holds
   if (pictures_.size() == kMost) pictures_.erase(pictures_.begin());
@@ -360,9 +348,13 @@ void HevcParser::describe(PictureInfo& info, const Slice& slice, int type, int t
   const bool anchor = temporal_id == 0 && !sub_layer_non_reference && !leading;
   info.order = picture_order(slice, resets, anchor);
   colour_ = slice.sps->vui.colour;
-  if (resets) pictures_.clear();
+  if (is_irap(type) && sps_.all_known_at_start(packet_) && pps_.all_known_at_start(packet_)) info.flags |= kStart;
+  if (resets) {
+    pictures_.clear();
+    // Where decoding of later pictures begins, here or later, is all that they use.
+    if (info.flags & kStart) sets_are_new_ = false;
+  }
   note_references(info, slice, resets, anchor);
-  if (is_irap(type) && slice.decodable_at_start) info.flags |= kStart;
   if (is_idr(type)) info.flags |= kReset;
   if (!sub_layer_non_reference || temporal_id + 1 < slice.sps->max_sub_layers) info.flags |= kReference;
   if (slice.shown && !(is_rasl(type) && skips_rasl_)) info.flags |= kShown;
@@ -384,9 +376,12 @@ PictureInfo HevcParser::parse(Bytes packet) {
     const int type = nal[0] >> 1 & 63;
     const int layer = (nal[0] & 1) << 5 | nal[1] >> 3;
     if (layer != 0) continue;
-    if (type == kSpsNal || type == kPpsNal) read_parameter_set(nal);
+    if ((type == kSpsNal || type == kPpsNal) && read_parameter_set(nal)) {
+      sets_are_new_ = true;
+      info.flags |= kReference;
+    }
     if (type == kEndOfSequence || type == kEndOfBitstream) after_end_ = true;
-    if (type > 31) continue;
+    if (!is_slice(type)) continue;
     const auto slice = parse_slice(nal, type);
     if (!slice) return {};
     if (!slice->first) continue;

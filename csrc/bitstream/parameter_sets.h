@@ -15,18 +15,21 @@ namespace frametap {
 template <class Set, std::size_t kCount>
 class ParameterSets {
  public:
-  // `packet` is the number of the packet the set came in, 0 for the extradata.
-  void store(std::uint32_t id, const Set& set, Bytes nal, std::uint64_t packet) {
+  // `packet` is the number of the packet the set came in, 0 for the extradata. Returns whether it is news.
+  bool store(std::uint32_t id, const Set& set, Bytes nal, std::uint64_t packet) {
     Entry& entry = entries_[id];
     const bool same = entry.set && std::equal(nal.begin(), nal.end(), entry.bytes.begin(), entry.bytes.end());
     changed_ = changed_ || (entry.set && !same);
     if (!same) entry = {set, {nal.begin(), nal.end()}, packet == 0, packet};
     entry.packet = packet;
+    return !same;
   }
 
   const Set* find(std::uint32_t id) const { return id < kCount && entries_[id].set ? &*entries_[id].set : nullptr; }
-  bool known_at_start(std::uint32_t id, std::uint64_t packet) const {
-    return entries_[id].in_extradata || entries_[id].packet == packet;
+  // Whether a decoder that begins at `packet`, the latest one, knows all that one which came from the beginning knows.
+  bool all_known_at_start(std::uint64_t packet) const {
+    return std::all_of(entries_.begin(), entries_.end(),
+                       [&](const Entry& entry) { return !entry.set || entry.in_extradata || entry.packet == packet; });
   }
   // A set was replaced by another with the same number: decoders cannot simply be reset and used for an earlier part.
   bool changed() const { return changed_; }

@@ -87,7 +87,7 @@ void RowStore::write_row(int y) const {
   if (bytes && contiguous) {
     return;
   }
-  if (bytes && output.step_x == 3 && output.step_channel == 1) {
+  if (bytes && channels == 3 && output.step_x == 3 && output.step_channel == 1) {
     kernels_.interleave_u8(byte_rows.data(), plan_.columns, target[0]);
     return;
   }

@@ -1,0 +1,155 @@
+"""What a packet brings along for others: parameter sets, matrices and kept references, behind pictures that nobody needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import frametap as ft
+from clips import Clip, encode
+
+SMALL = ft.Transform(size=(48, 64))
+X264 = "keyint=16:bframes=2:b-adapt=0:b-pyramid=none:scenecut=0:weightp=0:slices=1"
+X265 = (
+    "keyint=16:bframes=2:b-adapt=0:b-pyramid=0:scenecut=0:open-gop=0:pools=none:frame-threads=1"
+    ":log-level=none:info=0"
+)
+
+
+def units(path: Path) -> list[bytes]:
+    """The NAL units of a file, or what else lies between its start codes."""
+    return [unit for unit in re.split(b"\0*\0\0\1", path.read_bytes()) if unit]
+
+
+def encoded(path: Path, encoder: str, params: str, frames: int = 64) -> list[bytes]:
+    name = {"libx264": "x264-params", "libx265": "x265-params"}[encoder]
+    encode(path, Clip(encoder, path.suffix, encoded=frames, options={name: params}))
+    return units(path)
+
+
+def write(path: Path, parts: list[bytes]) -> Path:
+    path.write_bytes(b"".join(b"\0\0\0\1" + part for part in parts))
+    return path
+
+
+def h264_type(unit: bytes) -> int:
+    return unit[0] & 31
+
+
+def hevc_type(unit: bytes) -> int:
+    return unit[0] >> 1 & 63
+
+
+def before(
+    number: int, chosen: Callable[[bytes], bool], extra: bytes, parts: list[bytes]
+) -> Iterator[bytes]:
+    """The parts with `extra` before the one of those chosen that has a number."""
+    for part in parts:
+        if chosen(part):
+            number -= 1
+            if number == -1:
+                yield extra
+        yield part
+
+
+def assert_alone_as_together(path: Path) -> None:
+    """Each frame is the same whether it is sampled alone or every packet is decoded."""
+    together = ft.sample(path, ft.Every(1), SMALL, device="cpu", threads=1).numpy()
+    index = ft.FrameIndex.build(path)
+    for number in range(len(index)):
+        alone = ft.sample(path, ft.Indices([number]), SMALL, device="cpu", index=index)
+        np.testing.assert_array_equal(alone.numpy()[0], together[number], f"frame {number}")
+
+
+@pytest.mark.parametrize("repeated", [True, False], ids=["repeated at keyframes", "sent once"])
+def test_h264_picture_parameter_set_in_a_picture_that_is_no_reference(
+    tmp_path: Path, repeated: bool
+) -> None:
+    parts = encoded(tmp_path / "a.h264", "libx264", X264)
+    (other, *_) = (
+        unit
+        for unit in encoded(tmp_path / "b.h264", "libx264", f"{X264}:chroma-qp-offset=10", 2)
+        if h264_type(unit) == 8
+    )
+    assert other not in parts
+    if not repeated:
+        parts = parts[:3] + [unit for unit in parts[3:] if h264_type(unit) not in (7, 8)]
+    changed = list(before(4, lambda unit: unit[0] == 0x01, other, parts))
+    assert_alone_as_together(write(tmp_path / "c.h264", changed))
+
+
+@pytest.mark.parametrize("repeated", [True, False], ids=["repeated at keyframes", "sent once"])
+def test_hevc_picture_parameter_set_in_a_picture_that_is_no_reference(
+    tmp_path: Path, repeated: bool
+) -> None:
+    parts = encoded(tmp_path / "a.hevc", "libx265", X265)
+    (other, *_) = (
+        unit
+        for unit in encoded(tmp_path / "b.hevc", "libx265", f"{X265}:cbqpoffs=8:crqpoffs=-8", 2)
+        if hevc_type(unit) == 34
+    )
+    assert other not in parts
+    if not repeated:
+        parts = parts[:4] + [unit for unit in parts[4:] if hevc_type(unit) not in (32, 33, 34)]
+    changed = list(before(4, lambda unit: hevc_type(unit) in (0, 8), other, parts))
+    assert_alone_as_together(write(tmp_path / "c.hevc", changed))
+
+
+def test_mpeg2_matrices_in_a_picture_that_is_no_reference(tmp_path: Path) -> None:
+    """They hold until the next sequence header (H.262 6.3.11), so a keyframe without one is no place to begin."""
+    path = tmp_path / "a.m2v"
+    options = {"bf": "2", "g": "15", "sc_threshold": "1000000000", "qmin": "4", "qmax": "4"}
+    encode(path, Clip("mpeg2video", path.suffix, options=options))
+    parts = units(path)
+    bits = int("0011" + "01" + f"{60:08b}" * 64 + "00", 2)  # 6.2.3.2: one for inter blocks
+    matrices = b"\xb5" + bits.to_bytes(65, "big")
+    begun = [n for n, part in enumerate(parts) if part[0] == 0 and part[2] >> 3 & 7 == 3]
+    parts.insert(begun[4] + 2, matrices)  # after picture header and picture coding extension
+    assert_alone_as_together(write(path, parts))
+    sequence_headers = [n for n, part in enumerate(parts) if part[0] == 0xB3]
+    kept = parts[: sequence_headers[1]]
+    kept += [
+        part
+        for part in parts[sequence_headers[1] :]
+        if part[0] != 0xB3 and (part[0] != 0xB5 or part[1] >> 4 != 1)
+    ]
+    assert_alone_as_together(write(path, kept))
+
+
+def keep_without_use(unit: bytes, entry: int) -> bytes:
+    """An HEVC slice whose reference picture set (7.3.7) keeps a picture that it used before."""
+    bits = "".join(f"{byte:08b}" for byte in unit[2:])
+    at = 1  # first_slice_segment_in_pic_flag
+
+    def ue() -> int:
+        nonlocal at
+        zeros = bits.index("1", at) - at
+        at += 2 * zeros + 1
+        return int(bits[at - zeros - 1 : at], 2) - 1
+
+    assert ue() == 0  # slice_pic_parameter_set_id
+    assert ue() == 1  # slice_type: P
+    at += 8  # slice_pic_order_cnt_lsb, as wide as x265 makes it
+    assert bits[at] == "0"  # short_term_ref_pic_set_sps_flag
+    at += 1
+    assert (ue(), ue()) == (2, 0)  # num_negative_pics, num_positive_pics
+    for _ in range(entry + 1):
+        ue()
+        at += 1
+    assert bits[at - 1] == "1"  # used_by_curr_pic_s0_flag
+    changed = f"{bits[: at - 1]}0{bits[at:]}"
+    return unit[:2] + int(changed, 2).to_bytes(len(bits) // 8, "big")
+
+
+def test_hevc_reference_that_is_only_kept(tmp_path: Path) -> None:
+    """FFmpeg decodes no picture of whose reference picture set one is missing, used or not."""
+    params = f"{X265}:ref=2".replace("bframes=2", "bframes=0")
+    parts = encoded(tmp_path / "a.hevc", "libx265", params)
+    slices = [n for n, unit in enumerate(parts) if hevc_type(unit) < 32]
+    parts[slices[5]] = keep_without_use(parts[slices[5]], 0)
+    parts[slices[6]] = keep_without_use(parts[slices[6]], 1)
+    assert_alone_as_together(write(tmp_path / "b.hevc", parts))
