@@ -134,7 +134,9 @@ def picture_of(frame: av.VideoFrame, stream: av.VideoStream) -> Picture:
         width=frame.width,
         height=frame.height,
         matrix=MATRICES[int(frame.colorspace)],
-        full_range=int(frame.color_range) == FULL_RANGE or frame.format.name.startswith("yuvj"),
+        full_range=int(frame.color_range) == FULL_RANGE
+        or frame.format.name.startswith("yuvj")
+        or (int(frame.color_range) == 0 and frame.format.name.startswith(("gray", "ya"))),
         chroma_location="center"
         if stream.codec_context.name in ("mjpeg", "mpeg1video")
         else "left",

@@ -144,3 +144,21 @@ def test_statements_of_web_codecs(tmp_path: Path, encoder: str, codec: str, suff
             )
             seen.add(stated(path, codec))
     assert len(seen) == 4
+
+
+@pytest.mark.parametrize("pix_fmt", ["gray", "ya8", "gray10le", "gray16le"])
+def test_gray_that_states_no_range_is_full(tmp_path: Path, pix_fmt: str) -> None:
+    """So FFmpeg takes it, and a lossless copy keeps its black and its white."""
+    path = tmp_path / "gray.mkv"
+    ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (16, 1))
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 16, pix_fmt
+        frame = av.VideoFrame.from_ndarray(ramp, format="gray")
+        output.mux(stream.encode(frame.reformat(format=pix_fmt)))
+        output.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        expected = next(container.decode(video=0)).to_ndarray(format="rgb24").transpose(2, 0, 1)
+    assert (expected.min(), expected.max()) == (0, 255)
+    found = ft.sample(path, ft.Uniform(1), device="cpu").numpy()[0]
+    assert abs(found.astype(int) - expected).max() <= 1

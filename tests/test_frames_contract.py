@@ -106,6 +106,39 @@ def test_size_change_is_resized_to_the_first(clips: ClipLibrary) -> None:
         assert np.abs(batch.numpy()[number] - gold).max() <= 1, f"frame {number}"
 
 
+@pytest.mark.parametrize(
+    ("transform", "cut"),
+    [
+        (ft.Transform(crop=ft.Box(40, 30, 120, 90)), (slice(30, 120), slice(40, 160))),
+        (ft.Transform(size=(120, 160), window=ft.Box(40, 30, 90, 60)), (slice(30, 90), slice(40, 130))),
+        (ft.Transform(size=(120, 160), window=ft.CenterCrop(60)), (slice(30, 90), slice(50, 110))),
+    ],
+    ids=["crop", "window", "centre"],
+)  # fmt: skip
+def test_size_change_keeps_what_is_cut_out(
+    clips: ClipLibrary, transform: ft.Transform, cut: tuple[slice, slice]
+) -> None:
+    """The crop fits the first pictures, and would not fit the smaller ones as it is."""
+    expected = plain.decode(clips["resized"]).pictures
+    with ft.open(clips["resized"], transform=transform, threads=1) as video:
+        found = video[:].numpy().astype(int)
+    for number, picture in enumerate(expected):
+        error = np.abs(found[number] - picture.rgb((160, 120))[:, *cut])
+        if transform.crop is not None:
+            error = error[:, 3:, 3:]  # a resampled crop does not look at what lies outside it
+        assert error.max() <= 1, f"frame {number}"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_crop_that_fits_the_displayed_picture_only(clips: ClipLibrary, threads: int) -> None:
+    """Headers give the size of pictures as they are stored."""
+    crop = ft.Transform(crop=ft.CenterCrop(150, 100))
+    with ft.open(clips["rotate90"], transform=crop, threads=threads) as video:
+        every = video[:].numpy()
+        assert every.shape[2:] == (150, 100)
+        assert_array_equal(np.concatenate([batch.numpy() for batch in video.batches(5)]), every)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("wanted", [[20], [3, 20], [20, 3], [0, *range(12, 24)]], ids=str)
 def test_size_change_never_changes_the_shape(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import PIL.Image
 import pytest
 from numpy.testing import assert_array_equal
 
@@ -96,3 +97,26 @@ def test_timestamps_in_decode_order_say_nothing_of_the_pictures(
             assert_same_luma(
                 video[frame].numpy()[0], expected.pictures[frame], name, f"frame {frame}"
             )
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avi"])
+@pytest.mark.parametrize(("exif", "degrees"), [(1, 0), (3, 180), (6, 90), (8, 270)])
+def test_pictures_that_carry_exif(tmp_path: Path, suffix: str, exif: int, degrees: int) -> None:
+    """Cameras write it, with the orientation in it."""
+    still = tmp_path / f"still{'.jpg' if suffix == '.avi' else suffix}"
+    tags = PIL.Image.Exif()
+    tags[0x0110], tags[0x0112] = "a camera", exif  # Model, Orientation
+    PIL.Image.new("RGB", (64, 48), (200, 10, 10)).save(still, exif=tags)
+    path = tmp_path / f"clip{suffix}" if suffix == ".avi" else still
+    if path != still:
+        with av.open(str(still)) as source, av.open(str(path), "w") as target:
+            stream = source.streams.video[0]
+            out = target.add_stream_from_template(stream)
+            for number, packet in enumerate(p for p in source.demux(stream) if p.size):
+                packet.stream, packet.time_base = out, Fraction(1, 25)
+                packet.pts = packet.dts = number
+                target.mux(packet)
+    info = ft.probe(path)
+    assert info.rotation == degrees
+    batch = ft.sample(path, ft.Uniform(1), device="cpu")
+    assert batch.shape == ((1, 3, 48, 64) if degrees % 180 == 0 else (1, 3, 64, 48))

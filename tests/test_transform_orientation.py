@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -148,6 +148,24 @@ def test_numbers_lie_inside_what_they_are_cut_from(
         assert 1 <= width <= outer[0] - x
         assert 1 <= height <= outer[1] - y
     assert _core.Converter(**asdict(params)).out_shape == params.out_shape
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("size", [(11, 3), (3, 11), (11, 1), (1, 1)])
+def test_gray_of_few_columns(size: tuple[int, int], layout: Literal["NHWC", "NCHW"]) -> None:
+    """Three pixels to a line are not three channels to a pixel."""
+    upright = Transform(size=size, color="gray", layout=layout)
+    lying = Transform(size=size[::-1], color="gray", layout=layout)
+    rows = np.random.default_rng(3).integers(0, 256, size=(14, 14, 3), dtype=np.uint8)
+    results = []
+    for transform, orientation in ((lying, (False,) * 3), (upright, (True, False, False))):
+        params = transform.resolve(turned(picture(14, 14), *orientation))
+        out = np.zeros(params.out_shape, np.uint8)
+        _core.Converter(**asdict(params)).convert(
+            [(rows.ctypes.data, rows.strides[0])], out.ctypes.data
+        )
+        results.append(out.squeeze())
+    assert_array_equal(results[1], results[0].T)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)

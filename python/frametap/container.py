@@ -256,7 +256,11 @@ def video_info(container: Container, picture: VideoFrame) -> VideoInfo:
 
 def orientation_of(picture: VideoFrame) -> Orientation:
     """Return how the picture is turned for display, from the display matrix FFmpeg attached to it."""
-    matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+    try:
+        matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+    except ValueError:
+        # PyAV 18 reads no side data where FFmpeg attached a kind that it does not know, EXIF among them.
+        return Orientation.of_rotation(-picture.rotation)
     return Orientation.of_display_matrix(bytes(matrix) if matrix is not None else None)
 
 
@@ -284,8 +288,13 @@ def picture_format(
 
 
 def is_full_range(picture: VideoFrame) -> bool:
-    """Whether samples use their whole range; a stream that does not say is limited, except for the old yuvj formats."""
-    return int(picture.color_range) == _FULL_RANGE or picture.format.name.startswith("yuvj")
+    """Whether samples use their whole range; a stream that does not say is limited, but for what FFmpeg takes as full.
+
+    Those are the old yuvj formats and gray ones.
+    """
+    name, stated = picture.format.name, int(picture.color_range)
+    unsaid_is_full = name.startswith(("gray", "ya"))
+    return name.startswith("yuvj") or stated == _FULL_RANGE or (not stated and unsaid_is_full)
 
 
 def _is_cover(stream: VideoStream) -> bool:

@@ -65,24 +65,33 @@ class Orientation:
             return cls(False, a < 0, d < 0)
         return cls(True, c < 0, b < 0)
 
+    @classmethod
+    def of_rotation(cls, degrees: float) -> Orientation:
+        """Turn clockwise by an angle, or by the multiple of 90 degrees nearest to it."""
+        return cls(*list(_DEGREES)[round(degrees / 90) % 4])
+
     @property
     def degrees(self) -> int:
         """Clockwise rotation in degrees; a mirrored picture counts as mirrored left-right, then rotated."""
-        return {
-            (False, False, False): 0,
-            (True, True, False): 90,
-            (False, True, True): 180,
-            (True, False, True): 270,
-            (False, True, False): 0,
-            (True, True, True): 90,
-            (False, False, True): 180,
-            (True, False, False): 270,
-        }[self.transpose, self.flip_x, self.flip_y]
+        return _DEGREES[self.transpose, self.flip_x, self.flip_y]
 
     @property
     def mirrored(self) -> bool:
         """Whether the picture is mirrored, on top of any rotation."""
         return (self.transpose + self.flip_x + self.flip_y) % 2 == 1
+
+
+# Clockwise, of (transpose, flip_x, flip_y); the last four are mirrored.
+_DEGREES = {
+    (False, False, False): 0,
+    (True, True, False): 90,
+    (False, True, True): 180,
+    (True, False, True): 270,
+    (False, True, False): 0,
+    (True, True, True): 90,
+    (False, False, True): 180,
+    (True, False, False): 270,
+}
 
 
 def matrix_name(code: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -153,11 +154,15 @@ class Destination:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of one frame as the video's headers let expect them."""
+        """Bytes of one frame as the video's headers let expect them, 0 where its pictures must be other than they say."""
         width, height = self.nominal_size
         nominal = PictureFormat("gray", width or 1, height or 1, "unspecified", True)
-        params = self.transform.resolve(nominal, num_frames=len(self.frames))
-        return prod(params.out_shape) * _ITEM_BYTES[params.dtype]
+        for transpose in (False, True):  # only pictures themselves tell how they are turned
+            with contextlib.suppress(ValueError):
+                turned = replace(nominal, transpose=transpose)
+                params = self.transform.resolve(turned, num_frames=len(self.frames))
+                return prod(params.out_shape) * _ITEM_BYTES[params.dtype]
+        return 0
 
     def slot(self, frame: int, picture: PictureFormat) -> tuple[Any, int]:
         """Return what converts a picture of this format, and the address that it is to write a wanted frame to."""
@@ -180,20 +185,23 @@ class Destination:
             width, height = (
                 self.nominal_size if all(self.nominal_size) else (picture.width, picture.height)
             )
-            params = self._wish(self.transform, replace(picture, width=width, height=height))
+            nominal = replace(picture, width=width, height=height)
+            params = self.transform.resolve(nominal, rng=self._rng, num_frames=len(self.frames))
             # The memory first: where it is refused, no other thread must find a shape without slots.
             shape = (len(self.frames), *params.out_shape)
             self.data = self._target.allocate(shape, params.dtype, self._out)
             self.params = params
-        if (picture.width, picture.height) == (self.params.width, self.params.height):
-            # The same place in every picture, also where a random crop chose it.
-            return replace(self.params, **self.transform.color_params(picture))
-        # The stream changes its size: the picture is resized to the shape of the others, as a player would.
-        width, height = self.params.canvas
-        return self._wish(replace(self.transform, size=(height, width), window=None), picture)
-
-    def _wish(self, transform: Transform, picture: PictureFormat) -> ConvertParams:
-        return transform.resolve(picture, rng=self._rng, num_frames=len(self.frames))
+        # The same place in every picture, also where a random crop chose it. Where the stream changes its size, that is the
+        # place in the picture once it is stretched to the size of the others, as a player would.
+        x, width = _scaled(*self.params.crop[::2], picture.width, self.params.width)
+        y, height = _scaled(*self.params.crop[1::2], picture.height, self.params.height)
+        return replace(
+            self.params,
+            width=picture.width,
+            height=picture.height,
+            crop=(x, y, width, height),
+            **self.transform.color_params(picture),
+        )
 
     def is_open(self, frame: int) -> bool:
         """Whether a frame's slot may still be written: always, until the batch is handed on."""
@@ -260,6 +268,12 @@ class Destination:
         pixel = np.zeros(1, dtype=np.uint8)
         _converter(black).convert([(pixel.ctypes.data, 1)], slot.ctypes.data)
         return slot
+
+
+def _scaled(begin: int, length: int, size: int, former: int) -> tuple[int, int]:
+    """Return where a stretch of a picture lies, and how long it is, in a picture of another size."""
+    first, last = begin * size // former, -(-(begin + length) * size // former)
+    return first, last - first
 
 
 @lru_cache(maxsize=64)
