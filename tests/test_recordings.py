@@ -120,3 +120,38 @@ def test_pictures_that_carry_exif(tmp_path: Path, suffix: str, exif: int, degree
     assert info.rotation == degrees
     batch = ft.sample(path, ft.Uniform(1), device="cpu")
     assert batch.shape == ((1, 3, 48, 64) if degrees % 180 == 0 else (1, 3, 64, 48))
+
+
+def test_timestamps_that_fall(clips: ClipLibrary, tmp_path: Path) -> None:
+    """Files joined byte by byte: the second half of a recording, then all of it."""
+    half = cut(clips["h264_ts"], tmp_path / "half.ts", 24)
+    path = tmp_path / "joined.ts"
+    path.write_bytes(half.read_bytes() + clips["h264_ts"].read_bytes())
+    with ft.open(path, device="cpu", transform=GRAY) as video:
+        index = video.index
+        assert len(index) == len(plain.decode_now(path)) == 24 + 48
+        assert (np.diff(index.pts_seconds) < 0).any()
+        assert index.average_fps == pytest.approx(24, rel=0.02)
+        assert index.end_seconds == pytest.approx(index.pts_seconds.max() + 1 / 24)
+        assert ft.Uniform(4)(index).tolist() == [0, 24, 47, 71]
+        # On screen for two seconds from the 25th frame of the recording on, one of which it shows twice.
+        assert ft.Rate(2)(index).tolist() == [0, 12]
+        assert video.sample(ft.Every(1)).shape[0] == 72
+
+
+def test_files_joined_in_the_wrong_order(clips: ClipLibrary, tmp_path: Path) -> None:
+    """What is shown last ends before what is shown first begins: no division by the time between."""
+    halves = [tmp_path / "first.ts", cut(clips["h264_ts"], tmp_path / "second.ts", 24)]
+    with av.open(str(clips["h264_ts"])) as source, av.open(str(halves[0]), "w") as target:
+        stream = source.streams.video[0]
+        out = target.add_stream_from_template(stream)
+        for packet in [p for p in source.demux(stream) if p.size][:24]:
+            packet.stream = out
+            target.mux(packet)
+    path = tmp_path / "joined.ts"
+    path.write_bytes(halves[1].read_bytes() + halves[0].read_bytes())
+    index = ft.FrameIndex.build(path)
+    assert len(index) == len(plain.decode_now(path))
+    assert index.average_fps == pytest.approx(24, rel=0.05)
+    assert index.end_seconds > index.pts_seconds.max()
+    assert "-" not in repr(index).split("(")[1]

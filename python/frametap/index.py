@@ -99,7 +99,7 @@ class FrameIndex:
 
     def __repr__(self) -> str:
         """Return a one-line summary."""
-        seconds = self.end_seconds - float(self.pts_seconds[0]) if len(self) else 0.0
+        seconds = self.end_seconds - float(self.pts_seconds.min()) if len(self) else 0.0
         return (
             f"FrameIndex({len(self)} frames, {seconds:.2f} s, {int(self.keyframes.sum())} keyframes, {self.codec}, "
             f"from {self.method})"
@@ -160,10 +160,11 @@ class FrameIndex:
 
     @property
     def end_seconds(self) -> float:
-        """When the last frame leaves the screen."""
+        """When the frame with the greatest timestamp leaves the screen."""
         if len(self) == 0:
             return 0.0
-        return float(self.pts_seconds[-1] + self.duration_seconds[-1])
+        last = len(self) - 1 - int(self.pts[::-1].argmax())
+        return float(self.pts_seconds[last] + self.duration_seconds[last])
 
     @cached_property
     def keyframes(self) -> NDArray[np.bool_]:

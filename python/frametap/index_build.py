@@ -286,13 +286,16 @@ def _average_rate(index: FrameIndex, announced: Fraction) -> Fraction:
     """Return the announced rate where all timestamps keep to it within their rounding, else frames over time on screen.
 
     Samplers multiply by it and round down, so its last bit counts: 24 frames per second are not 24.000000000000004.
+    Where timestamps fall, the time on screen is what the frames' durations add up to.
     """
     pts = index.pts - index.pts[0]
     if announced > 0:
         ticks = 1 / (announced * index.time_base)
         if (abs(pts - np.arange(len(pts)) * float(ticks)) <= 1).all():
             return announced
-    return len(pts) / (index.time_base * int(pts[-1] + index.duration[-1]))
+    falls = (np.diff(pts) < 0).any()
+    shown = index.duration.sum() if falls else pts[-1] + index.duration[-1]
+    return len(pts) / (index.time_base * int(shown))
 
 
 def _fill_missing_pts(pts: Numbers, duration: Numbers, frames: Numbers, fallback: int) -> None:

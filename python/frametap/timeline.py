@@ -29,12 +29,12 @@ class Timeline(Protocol):
 
     @property
     def pts_seconds(self) -> NDArray[np.float64]:
-        """float64[N], non-decreasing: when each frame comes on screen."""
+        """float64[N]: when each frame comes on screen; falls only in broken files, see `Window`."""
         ...
 
     @property
     def end_seconds(self) -> float:
-        """When the last frame leaves the screen: its pts plus its duration."""
+        """When the frame with the greatest pts leaves the screen: its pts plus its duration."""
         ...
 
     @property
@@ -109,7 +109,8 @@ class Window:
     """The frames ``first <= i < stop`` of a timeline, never empty: the whole video to a sampler.
 
     ``start_seconds`` and ``end_seconds`` are the asked-for ones, clamped to the time the video is
-    on screen.
+    on screen. Where timestamps fall, as in files that were joined byte by byte, the frames after the
+    fall count as shown when those before it have all come on screen.
     """
 
     timeline: Timeline
@@ -129,7 +130,7 @@ class Window:
         """
         if len(timeline) == 0:
             raise ValueError("the video has no frames, so there is nothing to sample")
-        pts = timeline.pts_seconds
+        pts = np.maximum.accumulate(timeline.pts_seconds)
         first = (
             0 if start_seconds is None else int(np.searchsorted(pts, start_seconds, side="left"))
         )
@@ -158,7 +159,8 @@ class Window:
     @property
     def pts_seconds(self) -> NDArray[np.float64]:
         """float64[len]: when each frame of the window comes on screen."""
-        return self.timeline.pts_seconds[self.first : self.stop]
+        times: NDArray[np.float64] = np.maximum.accumulate(self.timeline.pts_seconds)
+        return times[self.first : self.stop]
 
     @property
     def keyframes(self) -> NDArray[np.bool_]:
