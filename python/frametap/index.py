@@ -18,6 +18,10 @@ from frametap._core import REFERENCE, REFS_KNOWN, RESET, START
 from frametap.errors import SourceError
 from frametap.source import Source, SourceLike
 
+# The most pictures that a decoder of any codec holds back to bring them into order: MaxDpbFrames of H.264 (A.3.1), 16 in
+# HEVC too (A.4.2).
+MAX_REORDER = 16
+
 
 @dataclass(frozen=True, eq=False)
 class FrameIndex:

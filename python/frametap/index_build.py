@@ -24,7 +24,7 @@ from frametap._core import (
 )
 from frametap.container import Container, VideoPacket
 from frametap.errors import DecodeError
-from frametap.index import FrameIndex
+from frametap.index import MAX_REORDER, FrameIndex
 from frametap.index_scan import NO_PTS, Numbers, Scan, frames_by_headers, scan_packets
 from frametap.mp4 import read_tables
 from frametap.source import Source
@@ -48,8 +48,6 @@ _CODECS_WITH_SAFE_KEYFRAMES = frozenset(
 )
 # Codecs of which a sample of an MP4 or MOV is one picture, by the rules of their mapping into the container.
 _CODECS_WITH_ONE_PICTURE_PER_SAMPLE = frozenset({"h264", "hevc", "av1", "vp9", "mjpeg", "prores"})
-# The deepest reordering any codec allows (H.264 MaxDpbFrames).
-_MAX_REORDER = 16
 
 
 def build_index(source: Source, *, tables: bool = True) -> tuple[FrameIndex, Container]:
@@ -183,7 +181,7 @@ def _reorder_depth(frames: Numbers) -> int:
     by_decode = np.empty_like(rank)
     by_decode[rank] = np.arange(len(rank))
     waiting = np.zeros(len(rank), dtype=np.int64)
-    for back in range(1, min(len(rank), 2 * _MAX_REORDER)):
+    for back in range(1, min(len(rank), 2 * MAX_REORDER)):
         waiting[back:] += by_decode[:-back] > by_decode[back:]
     return int(waiting.max(initial=0))
 

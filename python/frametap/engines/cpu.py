@@ -19,7 +19,7 @@ from frametap.engines.base import Destination, HostTarget, Report, Slots, Target
 from frametap.engines.batch_window import BatchWindow, StreamWorker
 from frametap.engines.run_decoder import RunDecoder
 from frametap.errors import DecodeError
-from frametap.index import FrameIndex
+from frametap.index import MAX_REORDER, FrameIndex
 from frametap.plan import Plan, Run
 from frametap.source import Source
 
@@ -29,8 +29,6 @@ _T = TypeVar("_T")
 _MIN_PACKETS_FOR_FRAME_THREADS = 8
 # With fewer runs than this for each worker, the last ones of a stream would leave workers idle for long.
 _MIN_RUNS_PER_WORKER = 2
-# Pictures that wait for one before them, before that counts as missing: as many as any codec reorders.
-_MOST_EARLY = 16
 # Converted frames of a run that may wait for the consumer, per worker: about what the pictures in its decoder take.
 _MAX_BYTES_AHEAD = 64 << 20
 
@@ -341,12 +339,12 @@ def _in_order(
             continue  # a damaged stream may bring a picture after its turn
         early[frame] = picture
         del picture
-        if early and expected[0] not in early and (decoder.failure or len(early) > _MOST_EARLY):
+        if early and expected[0] not in early and (decoder.failure or len(early) > MAX_REORDER):
             first = min(early)
-            missing = {f for f in islice(expected, _MOST_EARLY) if f < first} - tried
+            missing = {f for f in islice(expected, MAX_REORDER) if f < first} - tried
             early.update(decoder.decode_again(sorted(missing)))
             tried |= missing
-        while early and (expected[0] in early or decoder.failure or len(early) > _MOST_EARLY):
+        while early and (expected[0] in early or decoder.failure or len(early) > MAX_REORDER):
             yield _turn_of(expected.popleft(), early, decoder, run)
     for frame in expected:
         yield _turn_of(frame, early, decoder, run)

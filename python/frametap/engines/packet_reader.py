@@ -9,7 +9,7 @@ import numpy as np
 
 from frametap.container import Container, VideoPacket
 from frametap.errors import DecodeError, SourceError
-from frametap.index import FrameIndex
+from frametap.index import MAX_REORDER, FrameIndex
 from frametap.source import Source
 
 # More packets than any video has.
@@ -18,8 +18,6 @@ _END = 1 << 62
 _READ_ON_PACKETS = 32
 # After a seek the demuxer may hand out a few packets from before the keyframe; more means that it landed elsewhere.
 _SYNC_PACKETS = 256
-# A packet's dts is not below the least pts of so many packets before it: the most that any codec reorders.
-_REORDERED_PACKETS = 16
 
 
 class PacketReader:
@@ -89,7 +87,8 @@ class PacketReader:
         with contextlib.suppress(av.error.FFmpegError, DecodeError, OSError, ValueError):
             if not self._seeks_by_dts and (packet := self._land(start, start)) is not None:
                 return packet
-            if (packet := self._land(max(0, start - _REORDERED_PACKETS), start)) is not None:
+            # A packet's dts is not below the least pts of so many packets before it.
+            if (packet := self._land(max(0, start - MAX_REORDER), start)) is not None:
                 self._seeks_by_dts = True
                 return packet
         self._reopen()

@@ -18,13 +18,11 @@ from frametap.engines.damage import Damage
 from frametap.engines.packet_reader import PacketReader
 from frametap.errors import DecodeError, UnsupportedError
 from frametap.geometry import PictureFormat
-from frametap.index import FrameIndex
+from frametap.index import MAX_REORDER, FrameIndex
 from frametap.info import Orientation, chroma_location_name
 from frametap.plan import Plan, Run
 from frametap.source import Source
 
-# The most pictures that H.264 holds back to bring them into order (MaxDpbFrames).
-_MOST_REORDERED = 16
 # Among so many packets are the 16 pictures that H.264 can refer to at most, and those between them that nothing refers to.
 _REFERENCE_PACKETS = 32
 # How much further to read when a wanted picture does not come out where only decoding could index a stream: in odd ones it
@@ -278,7 +276,7 @@ class RunDecoder(PacketReader):
             frame, picture = self._held[0]
             number = int(self.index.decode_order[frame])
             sure = min(self._inside, default=number) >= number
-            if waits and not sure and len(self._held) <= _MOST_REORDERED:
+            if waits and not sure and len(self._held) <= MAX_REORDER:
                 return
             del self._held[0]
             if not sure:  # those before it do not come any more
