@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -153,3 +155,45 @@ def test_hevc_reference_that_is_only_kept(tmp_path: Path) -> None:
     parts[slices[5]] = keep_without_use(parts[slices[5]], 0)
     parts[slices[6]] = keep_without_use(parts[slices[6]], 1)
     assert_alone_as_together(write(tmp_path / "b.hevc", parts))
+
+
+BROKEN = {  # file, packets that it goes before, unit
+    "message that says it has 200 bytes": (
+        ".h264",
+        (0, 6, 20, 40),
+        bytes([6, 5, 200, 1, 2, 3, 0x80]),
+    ),
+    "IDR picture that is no reference": (".h264", (0, 16, 32, 48), bytes([5, 0, 1, 2, 3, 0x80])),
+    "HEVC message of 200 bytes": (
+        ".hevc",
+        (0, 6, 20, 40),
+        bytes([39 << 1, 1, 5, 200, 1, 2, 3, 0x80]),
+    ),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_is_broken_beside_pictures_does_not_damage_them(
+    tmp_path: Path, what: str, threads: int
+) -> None:
+    """FFmpeg told to be strict refuses the whole packet."""
+    suffix, places, unit = BROKEN[what]
+    raw = tmp_path / f"clip{suffix}"
+    encoded(raw, *{".h264": ("libx264", X264), ".hevc": ("libx265", X265)}[suffix])
+    intact = ft.sample(raw, ft.Every(3), SMALL, device="cpu").numpy()
+    path = tmp_path / "clip.mp4"
+    frame_of_packet = ft.FrameIndex.build(raw).frame_of_packet.tolist()
+    with av.open(str(raw)) as source, av.open(str(path), "w") as target:
+        stream = source.streams.video[0]
+        out = target.add_stream_from_template(stream)
+        packets = (bytes(packet) for packet in source.demux(stream) if packet.size)
+        for number, (data, frame) in enumerate(zip(packets, frame_of_packet, strict=True)):
+            packet = av.Packet((b"\0\0\0\1" + unit if number in places else b"") + data)
+            packet.stream, packet.time_base, packet.is_keyframe = out, Fraction(1, 24), number == 0
+            packet.dts, packet.pts, packet.duration = number, frame + 4, 1
+            target.mux(packet)
+    with av.open(str(path)) as container:
+        assert len(list(container.decode(video=0))) == len(frame_of_packet)
+    broken = ft.sample(path, ft.Every(3), SMALL, device="cpu", threads=threads)
+    np.testing.assert_array_equal(broken.numpy(), intact)

@@ -43,6 +43,14 @@ void register_bitstream(py::module_& m) {
           py::arg("packet"),
           "The packet's (flags, output order, how many packets back those lie that it needs); flags without PARSED say "
           "nothing.")
+      .def(
+          "without_broken_units",
+          [](const PacketParser& self, const py::buffer& packet) {
+            const std::vector<std::uint8_t> rest = self.without_broken_units(bytes_of(packet.request()));
+            return py::bytes(reinterpret_cast<const char*>(rest.data()), rest.size());
+          },
+          py::arg("packet"),
+          "The packet without units that are broken and that its pictures do not need; empty where there are none.")
       .def_property_readonly("needs_first_packet", &PacketParser::needs_first_packet)
       .def_property_readonly("parameter_sets_changed", &PacketParser::parameter_sets_changed)
       .def_property_readonly("chroma_sample_loc_type", &PacketParser::chroma_sample_loc_type)

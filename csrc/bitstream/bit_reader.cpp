@@ -64,6 +64,18 @@ bool split_nal_units(Bytes packet, int length_size, std::vector<Bytes>& units) {
   return at == packet.size() && !units.empty();
 }
 
+std::vector<std::uint8_t> without_nal_units(Bytes packet, int length_size, bool (*chosen)(Bytes nal)) {
+  std::vector<Bytes> units;
+  if (!split_nal_units(packet, length_size, units) || std::erase_if(units, chosen) == 0) return {};
+  std::vector<std::uint8_t> rest;
+  for (const Bytes nal : units) {
+    if (length_size == 0) rest.insert(rest.end(), {0, 0, 0, 1});
+    for (int i = length_size; i-- > 0;) rest.push_back(static_cast<std::uint8_t>(nal.size() >> (8 * i)));
+    rest.insert(rest.end(), nal.begin(), nal.end());
+  }
+  return rest;
+}
+
 Vui parse_vui(BitReader& in) {
   Vui vui;
   if (in.flag() && in.bits(8) == 255) in.skip(32);  // aspect_ratio_idc: Extended_SAR

@@ -58,6 +58,9 @@ std::vector<std::uint8_t> rbsp(Bytes nal, std::size_t header_bytes, std::size_t 
 // hvcC). Returns false when a length points past the packet, i.e. the packet is damaged.
 bool split_nal_units(Bytes packet, int length_size, std::vector<Bytes>& units);
 
+// The same packet without the NAL units chosen; empty where none is, and where none would be left.
+std::vector<std::uint8_t> without_nal_units(Bytes packet, int length_size, bool (*chosen)(Bytes nal));
+
 // The offset just behind the next start code prefix 00 00 01 at or after `from`, or data.size() when there is none.
 std::size_t after_start_code(Bytes data, std::size_t from);
 

@@ -8,6 +8,7 @@
 #include "bitstream/configuration.h"
 #include "bitstream/packet_parser.h"
 #include "bitstream/parameter_sets.h"
+#include "bitstream/sei.h"
 
 namespace frametap {
 namespace {
@@ -161,23 +162,20 @@ int x264_build(Bytes message) {  // user_data_unregistered (D.2.7): a UUID, then
 }
 
 void read_sei(Bytes nal, SeiFacts& facts) {
-  const auto payload = rbsp(nal, 1, 4096);
-  std::size_t at = 0;
-  while (at + 2 <= payload.size() && payload[at] != 0x80) {
-    unsigned type = 0;
-    unsigned size = 0;
-    while (at < payload.size() && payload[at] == 255) type += payload[at++];
-    if (at < payload.size()) type += payload[at++];
-    while (at < payload.size() && payload[at] == 255) size += payload[at++];
-    if (at < payload.size()) size += payload[at++];
-    const Bytes message = Bytes(payload).subspan(at, std::min<std::size_t>(size, payload.size() - at));
-    if (type == 6 && message.size() == size) {
+  for_each_sei_message(rbsp(nal, 1), [&](std::size_t type, Bytes message) {
+    if (type == 6) {
       BitReader in(message);
       facts.exact_recovery_point = in.ue() == 0 && in.flag();
     }
     if (type == 5) facts.x264_build = x264_build(message);
-    at += size;
-  }
+  });
+}
+
+// An SEI unit that is cut short, and an IDR picture that says to be no reference (which 7.4.1 forbids) and is something
+// else gone astray.
+bool is_broken(Bytes nal) {
+  const int type = nal[0] & 31;
+  return type == kSei ? !sei_messages_are_whole(nal, 1) : type == kSliceIdr && nal[0] >> 5 == 0;
 }
 
 class H264Parser final : public PacketParser {
@@ -189,6 +187,9 @@ class H264Parser final : public PacketParser {
   }
 
   PictureInfo parse(Bytes packet) override;
+  std::vector<std::uint8_t> without_broken_units(Bytes packet) const override {
+    return without_nal_units(packet, length_size_, is_broken);
+  }
   int chroma_sample_loc_type() const override { return chroma_loc_; }
   std::uint32_t colour() const override { return colour_; }
   bool needs_first_packet() const override { return needs_first_packet_; }

@@ -9,12 +9,13 @@
 #include "bitstream/configuration.h"
 #include "bitstream/packet_parser.h"
 #include "bitstream/parameter_sets.h"
+#include "bitstream/sei.h"
 
 namespace frametap {
 namespace {
 
 enum NalType { kRaslN = 8, kRaslR = 9, kBlaFirst = 16, kBlaLast = 18, kIdrFirst = 19, kIdrLast = 20, kCra = 21 };
-enum ParameterSetType { kSpsNal = 33, kPpsNal = 34, kEndOfSequence = 36, kEndOfBitstream = 37 };
+enum OtherType { kSpsNal = 33, kPpsNal = 34, kEndOfSequence = 36, kEndOfBitstream = 37, kPrefixSei = 39 };
 constexpr std::size_t kSliceHeaderBytes = 128;
 
 // A short-term reference picture set (7.4.8): how far before and after the current picture in output order those lie
@@ -194,6 +195,7 @@ std::optional<Pps> parse_pps(Bytes nal, std::uint32_t& id) {  // 7.3.2.3
 bool is_irap(int type) { return type >= kBlaFirst && type <= kCra; }
 bool is_slice(int type) { return type <= kRaslR || is_irap(type); }  // decoders ignore the reserved types
 bool is_idr(int type) { return type == kIdrFirst || type == kIdrLast; }
+bool is_broken(Bytes nal) { return (nal[0] >> 1 & 63) == kPrefixSei && !sei_messages_are_whole(nal, 2); }
 bool is_rasl(int type) { return type == kRaslN || type == kRaslR; }
 
 class HevcParser final : public PacketParser {
@@ -207,6 +209,9 @@ class HevcParser final : public PacketParser {
   }
 
   PictureInfo parse(Bytes packet) override;
+  std::vector<std::uint8_t> without_broken_units(Bytes packet) const override {
+    return without_nal_units(packet, length_size_, is_broken);
+  }
   int chroma_sample_loc_type() const override { return chroma_loc_; }
   std::uint32_t colour() const override { return colour_; }
   bool parameter_sets_changed() const override { return sps_.changed() || pps_.changed(); }

@@ -39,6 +39,8 @@ class PacketParser {
  public:
   virtual ~PacketParser() = default;
   virtual PictureInfo parse(Bytes packet) = 0;
+  // The packet without units that are broken and that its pictures do not need; empty where there are none.
+  virtual std::vector<std::uint8_t> without_broken_units(Bytes) const { return {}; }
   // Where the stream says its 4:2:0 chroma samples lie: ITU-T H.264 table E-3's chroma_sample_loc_type, -1 when it does
   // not say.
   virtual int chroma_sample_loc_type() const { return -1; }

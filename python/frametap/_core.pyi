@@ -16,6 +16,10 @@ class PacketParser:
         """
         The packet's (flags, output order, how many packets back those lie that it needs); flags without PARSED say nothing.
         """
+    def without_broken_units(self, packet: typing_extensions.Buffer) -> bytes:
+        """
+        The packet without units that are broken and that its pictures do not need; empty where there are none.
+        """
     @property
     def chroma_sample_loc_type(self) -> int:
         ...

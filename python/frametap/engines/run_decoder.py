@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import av
 import av.error
 import numpy as np
 from av.video.frame import VideoFrame
@@ -49,7 +50,9 @@ class RunDecoder(PacketReader):
         self._used = False
         self._rescues = True
         self._alone: RunDecoder | None = None  # who decodes the rest of the run at hand
-        self._chroma_location = self._signalled_chroma_location()
+        self._parser = _parser_of(self._container)
+        signalled = self._parser.chroma_sample_loc_type if self._parser else -1
+        self._chroma_location = chroma_location_name(signalled, self._container.codec)
 
     def _reopen(self) -> None:
         super()._reopen()
@@ -225,7 +228,7 @@ class RunDecoder(PacketReader):
     ) -> Iterator[tuple[int, VideoFrame]]:
         """Feed one packet, or drain, and yield the wanted pictures that come out."""
         try:
-            pictures = self._container.decode(packet)
+            pictures = self._decode_packet(packet)
         except av.error.FFmpegError as error:
             # A packet that yielded nothing when the index was made by decoding is damage already accounted for.
             if (
@@ -250,6 +253,20 @@ class RunDecoder(PacketReader):
                 self._held.append((frame, picture))
             del picture
             yield from self._release()
+
+    def _decode_packet(self, packet: VideoPacket | None) -> list[VideoFrame]:
+        """Hand a packet to the decoder; once more, if it refuses it, without what is broken beside its pictures."""
+        try:
+            return self._container.decode(packet)
+        except av.error.FFmpegError:
+            if packet is None or self._parser is None:
+                raise
+            sound = self._parser.without_broken_units(packet)
+            if not sound:
+                raise
+            rest: Any = av.Packet(sound)
+            rest.pts = packet.pts
+            return self._container.decode(rest)
 
     def _suspect(self, number: int, reason: str) -> None:
         """Note that the decoder raised an error for a packet.
@@ -344,15 +361,6 @@ class RunDecoder(PacketReader):
                 yield number, packet
             number += 1
 
-    def _signalled_chroma_location(self) -> str:
-        try:
-            signalled = PacketParser(
-                self._container.codec, self._container.extradata
-            ).chroma_sample_loc_type
-        except ValueError:
-            signalled = -1
-        return chroma_location_name(signalled, self._container.codec)
-
     def format_of(self, picture: VideoFrame) -> PictureFormat:
         """Describe a picture for the converter.
 
@@ -384,3 +392,10 @@ class RunDecoder(PacketReader):
 
     def settle(self, report: Report) -> None:
         """Finish what `convert` left under way; nothing, where it is done when it returns."""
+
+
+def _parser_of(container: Container) -> PacketParser | None:
+    try:
+        return PacketParser(container.codec, container.extradata)
+    except ValueError:
+        return None
