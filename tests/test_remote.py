@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from numpy.testing import assert_array_equal
 
 import frametap as ft
 from clips import ClipLibrary
+from frametap import remote
+from frametap.remote import RemoteSource
 from http_server import serve
 
 pytest.importorskip("aiohttp", reason="the extra `remote` is not installed")
@@ -76,6 +79,103 @@ def test_any_file_system_of_fsspec(clips: ClipLibrary) -> None:
     assert_array_equal(batch.numpy(), ft.sample(path, ft.Uniform(6), SMALL).numpy())
     with pytest.raises(ft.SourceError, match=r"memory://bucket/none\.mp4"):
         ft.probe("memory://bucket/none.mp4")
+
+
+class TestCache:
+    """With a cache of 1 MiB instead of 128."""
+
+    @pytest.fixture(autouse=True)
+    def _small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(remote, "_CACHE_BYTES", 1 << 20)
+        monkeypatch.setattr(remote, "_PORTION", 1 << 18)
+        monkeypatch.setattr(remote, "_PIECE", 1 << 16)
+
+    def source(self, name: str, data: bytes) -> RemoteSource:
+        import fsspec
+
+        fsspec.filesystem("memory").pipe(f"/{name}", data)
+        return RemoteSource(f"memory://{name}")
+
+    def test_a_read_of_more_than_it_holds(self) -> None:
+        data = np.random.default_rng(0).bytes(3 << 20)
+        source = self.source("a.bin", data)
+        assert source.read_at(5, 2 << 20) == data[5 : 5 + (2 << 20)]
+        assert source.read_at(0, len(data)) == data
+
+    def test_a_read_whose_first_half_is_the_oldest_block(self) -> None:
+        data = np.random.default_rng(0).bytes(3 << 20)
+        source = self.source("a.bin", data)
+        source.read_at(100, 1000)
+        source.read_at(1 << 20, (1 << 20) - 1000)
+        assert source.read_at(100, 2000) == data[100:2100]
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_any_reads_give_what_is_there(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        data = rng.bytes(3 << 20)
+        source = self.source("a.bin", data)
+        for _ in range(40):
+            start, size = (
+                int(rng.integers(len(data) + 10)),
+                int(rng.integers(1 << rng.integers(22))),
+            )
+            if rng.random() < 0.2:
+                starts = rng.integers(len(data), size=rng.integers(5))
+                source.prefetch((int(at), int(at) + size) for at in starts)
+            assert source.read_at(start, size) == data[start : start + size]
+            some = source.read_some(start, size + 1)
+            assert some == data[start : start + len(some)]
+            assert some or start >= len(data)
+
+    def test_what_is_announced_is_fetched_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also where it is more than the cache holds, and not read from front to back."""
+        data = np.random.default_rng(0).bytes(4 << 20)
+        source = self.source("a.bin", data)
+        most = largest_request(source, monkeypatch)
+        starts = np.random.default_rng(1).permutation(np.arange(0, len(data), 100_000)).tolist()
+        source.prefetch((start, start + 50_000) for start in starts)
+        for start in starts:
+            end = min(start + 50_000, len(data))
+            for at in range(start, end, 1000):
+                assert source.read_at(at, min(1000, end - at)) == data[at : min(at + 1000, end)]
+        assert source.fetched == sum(min(50_000, len(data) - start) for start in starts)
+        assert most() <= (1 << 18) + (1 << 16), "a portion, and the piece that fills it"
+
+    @pytest.mark.parametrize("threads", [1, 2])
+    @pytest.mark.parametrize("every", [1, 3])
+    def test_a_plan_of_more_than_it_holds(
+        self, clips: ClipLibrary, monkeypatch: pytest.MonkeyPatch, threads: int, every: int
+    ) -> None:
+        path = Path(clips["long"])
+        monkeypatch.setattr(remote, "_CACHE_BYTES", 128 << 10)
+        monkeypatch.setattr(remote, "_PORTION", 32 << 10)
+        for name in ("_PIECE", "_LARGEST_READ", "_FIRST_READ"):
+            monkeypatch.setattr(remote, name, 4 << 10)
+        index = ft.FrameIndex.build(path, tables=False)  # which knows every header
+        source = self.source("long.mp4", path.read_bytes())
+        most = largest_request(source, monkeypatch)
+        with ft.open(source, index=index, transform=SMALL, threads=threads) as video:
+            batch = video.sample(ft.Every(every))
+        expected = ft.sample(path, ft.Every(every), SMALL)
+        assert_array_equal(batch.numpy(), expected.numpy())
+        opening = (
+            128 << 10
+        )  # the fingerprint, the header and what FFmpeg probes, some of it to be read again
+        assert source.fetched <= path.stat().st_size + opening
+        assert most() <= 64 << 10, "the fingerprint"
+
+
+def largest_request(source: RemoteSource, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Watch a source, and return how to ask for the most bytes that it has fetched at once."""
+    sizes = [0]
+    fetch = source._system.cat_ranges
+
+    def cat_ranges(paths: Any, starts: list[int], ends: list[int]) -> Any:
+        sizes.append(sum(ends) - sum(starts))
+        return fetch(paths, starts, ends)
+
+    monkeypatch.setattr(source._system, "cat_ranges", cat_ranges)
+    return lambda: max(sizes)
 
 
 def test_server_without_ranges_is_refused(clips: ClipLibrary) -> None:

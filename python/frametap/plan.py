@@ -129,10 +129,6 @@ class Plan:
         """Compressed bytes that will be fed."""
         return sum(_bytes(run, self.index) for run in self.runs)
 
-    def byte_ranges(self) -> list[tuple[int, int]]:
-        """Return where in the source the packets of the runs lie, [start, end) each; empty where the container does not say."""
-        return self.index.byte_ranges((run.start, run.stop) for run in self.runs)
-
     @cached_property
     def dropped(self) -> int:
         """Packets inside the runs that are left out: pictures that nobody wants and nothing refers to."""

@@ -252,7 +252,6 @@ class VideoReader:
             destination = self._destination(plan.frames, out)
             if len(plan.frames) == 0:
                 destination.converter(self._nominal_format())
-            self.source.prefetch(plan.byte_ranges())
             engine.run(plan, destination, report)
             report.milliseconds["total"] = (time.perf_counter() - started) * 1e3
             return self._batch(destination, report, on_error)

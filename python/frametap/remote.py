@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from frametap.errors import SourceError
@@ -18,6 +18,8 @@ _PIECE = 4 * 1024 * 1024
 _FIRST_READ, _LARGEST_READ = 32 * 1024, 4 * 1024 * 1024
 # Fetched bytes are kept until there are more than this.
 _CACHE_BYTES = 128 * 1024 * 1024
+# Of what is announced so much is fetched at once: a part of the cache, so that all of it is read before it has to go.
+_PORTION = _CACHE_BYTES // 4
 
 
 class RemoteSource(Source):
@@ -34,8 +36,12 @@ class RemoteSource(Source):
         self.name = url
         self.fetched = 0
         self._lock = threading.RLock()
-        self._ranges: list[tuple[int, bytes]] = []  # (offset, bytes), ascending, never overlapping
-        self._age: list[int] = []  # offsets, oldest first
+        self._blocks: dict[int, bytes] = {}  # by offset, oldest first; they never overlap
+        self._starts: list[int] = []  # their offsets, ascending
+        self._kept = 0
+        self._announced: list[
+            tuple[int, int]
+        ] = []  # what is to be fetched yet, in the order it will be read
         self._next_read, self._read_size = 0, _FIRST_READ
         self._system, self._path = _file_system(url)
         self._size = self._check_file()
@@ -64,9 +70,9 @@ class RemoteSource(Source):
         if end <= offset:
             return b""
         with self._lock:
-            if self._missing(offset, end):
-                self.prefetch([(offset, end)])
-            return self._cached(offset, end)
+            if missing := self._missing(offset, end):
+                self._fetch([*self._next_portion(missing[0][0]), *missing])
+            return self._take(offset, end)
 
     def read_some(self, offset: int, size: int) -> bytes:
         """Return what is at hand from `offset`, at most `size` bytes; fetch a block only where nothing is."""
@@ -76,79 +82,102 @@ class RemoteSource(Source):
         with self._lock:
             missing = self._missing(offset, end)
             if missing and missing[0][0] == offset:
-                ahead = (
-                    min(2 * self._read_size, _LARGEST_READ)
-                    if offset == self._next_read
-                    else _FIRST_READ
-                )
-                until = min(self._size, offset + ahead, missing[0][1] + ahead)
-                self.prefetch([(offset, until)])
-                self._next_read, self._read_size = until, ahead
+                self._fetch(self._next_portion(offset) or [self._next_block(offset)])
                 missing = self._missing(offset, end)
-            return self._cached(offset, missing[0][0] if missing else end)
+            return self._take(offset, missing[0][0] if missing else end)
 
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Fetch what is not at hand of the byte ranges [start, end), merged and side by side."""
-        with self._lock:
-            gaps = [
-                gap
-                for start, end in _merge(ranges)
-                for gap in self._missing(start, min(end, self._size))
-            ]
-            pieces = [
-                (at, min(at + _PIECE, end))
-                for start, end in gaps
-                for at in range(start, end, _PIECE)
-            ]
-            if not pieces:
-                return
-            try:
-                fetched = self._system.cat_ranges(
-                    [self._path] * len(pieces),
-                    [start for start, _ in pieces],
-                    [end for _, end in pieces],
-                )
-            except (OSError, ValueError) as error:
-                raise SourceError(f"{self.name}: cannot be read: {_reason(error)}") from error
-            for (start, end), data in zip(pieces, fetched, strict=True):
-                if isinstance(data, BaseException) or len(data) != end - start:
-                    reason = (
-                        _reason(data)
-                        if isinstance(data, BaseException)
-                        else f"{len(data)} bytes came"
-                    )
-                    raise SourceError(
-                        f"{self.name}: bytes {start} to {end} cannot be read: {reason}"
-                    )
-                self._keep(start, data)
+        """Note that the byte ranges [start, end) will be read, in this order, and fetch the first of them.
 
-    def _keep(self, start: int, data: bytes) -> None:
-        bisect.insort(self._ranges, (start, data), key=lambda item: item[0])
-        self._age.append(start)
-        self.fetched += len(data)
-        while sum(len(data) for _, data in self._ranges) > _CACHE_BYTES and len(self._age) > 1:
-            oldest = self._age.pop(0)
-            self._ranges = [item for item in self._ranges if item[0] != oldest]
+        The others follow, a portion at a time, as reading gets to them; so each byte is fetched once, however many there are.
+        """
+        with self._lock:
+            self._announced = _pieces(_merge(ranges))
+            self._fetch(self._next_portion())
+            self._evict()
+
+    def _next_portion(self, offset: int | None = None) -> list[tuple[int, int]]:
+        """Take the next portion of what is announced and not at hand; nothing where an offset is given that lies elsewhere."""
+        portion: list[tuple[int, int]] = []
+        size = count = 0
+        for start, end in self._announced:
+            count += 1
+            if self._missing(start, end):
+                portion.append((start, end))
+                size += end - start
+            if size >= _PORTION:
+                break
+        if offset is not None and not any(start <= offset < end for start, end in portion):
+            return []
+        del self._announced[:count]
+        return portion
+
+    def _next_block(self, offset: int) -> tuple[int, int]:
+        """Return what to fetch for a read from `offset` that nobody announced."""
+        goes_on = offset == self._next_read
+        self._read_size = min(2 * self._read_size, _LARGEST_READ) if goes_on else _FIRST_READ
+        self._next_read = min(self._size, offset + self._read_size)
+        return offset, self._next_read
+
+    def _fetch(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Fetch what is not at hand of the ranges, merged and side by side."""
+        pieces = _pieces(
+            gap
+            for start, end in _merge(sorted(ranges))
+            for gap in self._missing(start, min(end, self._size))
+        )
+        if not pieces:
+            return
+        try:
+            fetched = self._system.cat_ranges(
+                [self._path] * len(pieces),
+                [start for start, _ in pieces],
+                [end for _, end in pieces],
+            )
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{self.name}: cannot be read: {_reason(error)}") from error
+        for (start, end), data in zip(pieces, fetched, strict=True):
+            if isinstance(data, BaseException) or len(data) != end - start:
+                reason = (
+                    _reason(data) if isinstance(data, BaseException) else f"{len(data)} bytes came"
+                )
+                raise SourceError(f"{self.name}: bytes {start} to {end} cannot be read: {reason}")
+            bisect.insort(self._starts, start)
+            self._blocks[start] = data
+            self._kept += len(data)
+            self.fetched += len(data)
 
     def _missing(self, start: int, end: int) -> list[tuple[int, int]]:
         """Return the parts of [start, end) that are not at hand."""
         gaps, at = [], start
-        for offset, data in self._ranges:
-            if offset >= end:
-                break
-            if offset + len(data) <= at:
-                continue
+        for offset, data in self._at_hand(start, end):
             if offset > at:
                 gaps.append((at, offset))
             at = offset + len(data)
         return [*gaps, (at, end)] if at < end else gaps
 
-    def _cached(self, start: int, end: int) -> bytes:
-        parts = []
-        for offset, data in self._ranges:
-            if offset < end and offset + len(data) > start:
-                parts.append(data[max(0, start - offset) : end - offset])
+    def _at_hand(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the blocks that have a part in [start, end), ascending."""
+        first = max(0, bisect.bisect_right(self._starts, start) - 1)
+        for i in range(first, bisect.bisect_left(self._starts, end)):
+            offset = self._starts[i]
+            if offset + len(self._blocks[offset]) > start:
+                yield offset, self._blocks[offset]
+
+    def _take(self, start: int, end: int) -> bytes:
+        """Return [start, end), all of it at hand; only then may its blocks go."""
+        parts = [
+            data[max(0, start - offset) : end - offset]
+            for offset, data in self._at_hand(start, end)
+        ]
+        self._evict()
         return b"".join(parts)
+
+    def _evict(self) -> None:
+        while self._kept > _CACHE_BYTES:
+            oldest = next(iter(self._blocks))
+            self._kept -= len(self._blocks.pop(oldest))
+            del self._starts[bisect.bisect_left(self._starts, oldest)]
 
 
 def _file_system(url: str) -> tuple[Any, str]:
@@ -166,14 +195,20 @@ def _file_system(url: str) -> tuple[Any, str]:
 
 
 def _merge(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the ranges in order, those that touch or nearly touch made one."""
+    """Return the ranges in the given order, those made one that touch or nearly touch the one before."""
     merged: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
-        if merged and start - merged[-1][1] <= _MERGE_GAP:
+    for start, end in ranges:
+        if merged and merged[-1][0] <= start <= merged[-1][1] + _MERGE_GAP:
             merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
+        elif start < end:
             merged.append((start, end))
     return merged
+
+
+def _pieces(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    return [
+        (at, min(at + _PIECE, end)) for start, end in ranges for at in range(start, end, _PIECE)
+    ]
 
 
 def _reason(error: BaseException) -> str:

@@ -67,7 +67,7 @@ class Source(ABC):
         return self.read_at(offset, size)
 
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:  # noqa: B027
-        """Take note that the byte ranges [start, end) will be read; a source for which reading is slow fetches them."""
+        """Take note that the byte ranges [start, end) will be read, in this order; a slow source fetches them ahead."""
 
     @property
     @abstractmethod

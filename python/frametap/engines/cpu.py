@@ -114,6 +114,7 @@ class CpuEngine:
         runs = deque(sorted(plan.runs, key=len, reverse=True))
         if not runs:
             return
+        self.source.prefetch(plan.index.byte_ranges((run.start, run.stop) for run in runs))
         workers = self._workers(len(runs))
         per_decoder = (
             self._threads_per_decoder(workers, runs[0]) if _bears_frame_threads(plan) else 1
