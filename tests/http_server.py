@@ -1,4 +1,4 @@
-"""A local HTTP server that counts what it sends, with or without byte ranges."""
+"""A local HTTP server that counts what it sends, with or without byte ranges, and fails when it is told to."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+_BLOCK = 64 * 1024
+
 
 class CountingServer(ThreadingHTTPServer):
-    """Serves the files of a folder; `sent` counts body bytes, `requests` the GET requests."""
+    """Serves the files of a folder; `sent` counts body bytes, `requests` the GET requests.
+
+    While `failure` is set it is how GET requests are answered: with that status, or with 0 by closing the connection.
+    """
 
     def __init__(self, folder: Path, ranges: bool) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder, self.ranges = folder, ranges
         self.sent, self.requests = 0, 0
+        self.failure: int | None = None
         self.lock = threading.Lock()
 
     def url(self, name: str) -> str:
@@ -38,6 +44,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             self.send_error(404)
             return
+        if body and self.server.failure is not None:
+            self._fail(self.server.failure)
+            return
         data = path.read_bytes()
         total = len(data)
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
@@ -54,10 +63,26 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if body:
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        with self.server.lock:
+            self.server.requests += 1
+        for at in range(0, len(data), _BLOCK):
+            block = data[at : at + _BLOCK]
             with self.server.lock:
-                self.server.sent += len(data)
-                self.server.requests += 1
-            self.wfile.write(data)
+                self.server.sent += len(block)
+            try:
+                self.wfile.write(block)
+            except ConnectionError:  # the client has seen enough
+                self.close_connection = True
+                return
+
+    def _fail(self, status: int) -> None:
+        if status:
+            self.send_error(status)
+        else:
+            self.close_connection = True
 
     def log_message(self, *_: object) -> None:
         """Keep the test's output clean."""

@@ -178,24 +178,57 @@ def largest_request(source: RemoteSource, monkeypatch: pytest.MonkeyPatch) -> An
     return lambda: max(sizes)
 
 
-def test_server_without_ranges_is_refused(clips: ClipLibrary) -> None:
-    path = Path(clips["h264_faststart"])
-    with (
-        serve(path.parent, ranges=False) as server,
-        pytest.raises(ft.SourceError, match="byte ranges"),
-    ):
-        ft.sample(server.url(path.name), ft.Uniform(3), SMALL)
+class TestRefused:
+    def test_server_without_ranges(self, clips: ClipLibrary) -> None:
+        path = Path(clips["h264_faststart"])
+        with (
+            serve(path.parent, ranges=False) as server,
+            pytest.raises(ft.SourceError, match="byte ranges"),
+        ):
+            ft.sample(server.url(path.name), ft.Uniform(3), SMALL)
 
+    def test_its_whole_file_is_not_fetched_to_find_out(self, tmp_path: Path) -> None:
+        (tmp_path / "large.mp4").write_bytes(bytes(64 << 20))
+        with serve(tmp_path, ranges=False) as server:
+            with pytest.raises(ft.SourceError, match="byte ranges"):
+                ft.open(server.url("large.mp4"))
+            assert server.sent < 32 << 20, "more than fits into the buffers of a connection"
 
-@pytest.mark.parametrize(
-    ("url", "says"),
-    [("http://127.0.0.1:9/a.mp4", "cannot be read"), ("nonsense://a.mp4", "cannot be read")],
-)
-def test_unreachable(url: str, says: str) -> None:
-    with pytest.raises(ft.SourceError, match=says):
-        ft.probe(url)
+    @pytest.mark.parametrize(
+        ("url", "says"),
+        [
+            ("http://127.0.0.1:9/a.mp4", r"cannot be read: .*Connect call failed"),
+            ("http://[::1/a.mp4", "cannot be read: "),
+            ("nonsense://a.mp4", "cannot be read: .*nonsense"),
+            ("memory://none.mp4", "cannot be read: there is no such file"),
+        ],
+    )
+    def test_unreachable(self, url: str, says: str) -> None:
+        with pytest.raises(ft.SourceError, match=says + ".*; check the address, the network"):
+            ft.probe(url)
 
+    def test_missing_file(self, tmp_path: Path) -> None:
+        with serve(tmp_path) as server, pytest.raises(ft.SourceError) as error:
+            ft.probe(server.url("nothing.mp4"))
+        assert str(error.value).startswith(
+            f"{server.url('nothing.mp4')}: cannot be read: the server answers 404 Not Found; check"
+        )
 
-def test_missing_file(tmp_path: Path) -> None:
-    with serve(tmp_path) as server, pytest.raises(ft.SourceError, match=r"nothing\.mp4"):
-        ft.probe(server.url("nothing.mp4"))
+    @pytest.mark.parametrize("late", [False, True])
+    @pytest.mark.parametrize(
+        ("failure", "says"),
+        [(403, "the server answers 403 Forbidden"), (503, "answers 503"), (0, "disconnected")],
+    )
+    def test_server_that_fails(
+        self, clips: ClipLibrary, failure: int, says: str, late: bool
+    ) -> None:
+        path = Path(clips["h264_faststart"])
+        index = ft.FrameIndex.build(path)
+        with serve(path.parent) as server:
+            source: Any = server.url(path.name)
+            if late:
+                source = RemoteSource(source)
+                source.read_at(0, 100)
+            server.failure = failure
+            with pytest.raises(ft.SourceError, match=f"cannot be read: .*{says}"):
+                ft.open(source, index=index).sample(ft.Uniform(3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from frametap.errors import SourceError
@@ -43,21 +44,31 @@ class RemoteSource(Source):
             tuple[int, int]
         ] = []  # what is to be fetched yet, in the order it will be read
         self._next_read, self._read_size = 0, _FIRST_READ
-        self._system, self._path = _file_system(url)
-        self._size = self._check_file()
+        with _asking(url):
+            self._system, self._path = _file_system(url)
+            self._size = self._check_file()
 
     def _check_file(self) -> int:
-        try:
-            size = self._system.info(self._path)["size"]
-            probe = self._system.cat_file(self._path, start=0, end=1) if size else b""
-        except (OSError, ValueError, KeyError) as error:
-            raise SourceError(f"{self.name}: cannot be read: {_reason(error)}") from error
-        if size is None or (size and len(probe) != 1):
+        size = self._system.info(self._path)["size"]
+        if size is None or (size and len(self._probe(size)) != 1):
             raise SourceError(
                 f"{self.name}: the server does not serve byte ranges, so every read would fetch the whole file; "
                 f"download it first, or pass its bytes"
             )
         return int(size)
+
+    def _probe(self, size: int) -> bytes:
+        """Return a single byte, or nothing where the server would send the whole file, without waiting for that."""
+        at = min(1, size - 1)
+        if "http" not in self._system.protocol:
+            return bytes(self._system.cat_file(self._path, start=at, end=at + 1))
+        # cat_file reads whatever the server sends; a file of fsspec refuses an answer that is no part, by its headers.
+        with self._system.open(self._path, cache_type="none", size=size) as file:
+            file.seek(at)
+            try:
+                return bytes(file.read(1))
+            except ValueError:
+                return b""
 
     @property
     def size(self) -> int:
@@ -128,20 +139,18 @@ class RemoteSource(Source):
         )
         if not pieces:
             return
-        try:
+        with _asking(self.name):
             fetched = self._system.cat_ranges(
                 [self._path] * len(pieces),
                 [start for start, _ in pieces],
                 [end for _, end in pieces],
             )
-        except (OSError, ValueError) as error:
-            raise SourceError(f"{self.name}: cannot be read: {_reason(error)}") from error
         for (start, end), data in zip(pieces, fetched, strict=True):
-            if isinstance(data, BaseException) or len(data) != end - start:
-                reason = (
-                    _reason(data) if isinstance(data, BaseException) else f"{len(data)} bytes came"
-                )
-                raise SourceError(f"{self.name}: bytes {start} to {end} cannot be read: {reason}")
+            with _asking(self.name, f"bytes {start} to {end} cannot be read"):
+                if isinstance(data, BaseException):
+                    raise data
+                if len(data) != end - start:
+                    raise ValueError(f"{len(data)} bytes came")
             bisect.insort(self._starts, start)
             self._blocks[start] = data
             self._kept += len(data)
@@ -187,10 +196,7 @@ def _file_system(url: str) -> tuple[Any, str]:
         raise SourceError(
             f'{url}: reading URLs needs fsspec: pip install "frametap[remote]"'
         ) from None
-    try:
-        system, path = url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise SourceError(f"{url}: cannot be read: {_reason(error)}") from error
+    system, path = url_to_fs(url)
     return system, path
 
 
@@ -211,5 +217,25 @@ def _pieces(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     ]
 
 
+@contextmanager
+def _asking(url: str, what: str = "cannot be read") -> Iterator[None]:
+    """Make a SourceError of whatever fsspec raises: each protocol has errors of its own, many of them no OSError."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except Exception as error:
+        raise SourceError(
+            f"{url}: {what}: {_reason(error)}; check the address, the network and the right to read it"
+        ) from error
+
+
 def _reason(error: BaseException) -> str:
+    """Return what happened at the bottom: fsspec makes a FileNotFoundError, with the URL for a text, of nearly everything."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if status := getattr(error, "status", None):  # aiohttp's ClientResponseError
+        return f"the server answers {status} {getattr(error, 'message', '')}"
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
     return str(error) or type(error).__name__
