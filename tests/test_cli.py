@@ -259,11 +259,14 @@ def test_index_of_a_folder(
     (talk.parent / "more").mkdir()
     shutil.copy(clips["vp9"], talk.parent / "more" / "b.webm")
     (talk.parent / "broken.mp4").write_bytes(b"no video at all" * 100)
+    long_name = "x" * 251 + ".mp4"
+    shutil.copy(talk, talk.parent / long_name)  # whose index has no name
     assert run("index", talk.parent, "--json") == 1
     printed = capsys.readouterr()
     rows = {Path(row["video"]).name: row for row in json.loads(printed.out)}
     assert rows["talk.mp4"]["frames"] == rows["b.webm"]["frames"] == 48
     assert "broken.mp4" in rows["broken.mp4"]["error"]
+    assert "cannot be written" in rows[long_name]["error"]
     assert (talk.parent / "more" / "b.webm.ftidx").exists()
     assert printed.err.startswith("error: ")
 

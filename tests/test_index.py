@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -275,3 +276,24 @@ class TestRefused:
         with pytest.raises(ft.SourceError, match="cannot be written"):
             index.save(tmp_path / "no" / "such" / "folder.ftidx")
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("name", ["", ".", "file/x.ftidx", "x" * 300])
+    def test_no_place_for_a_file(
+        self, index: ft.FrameIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("file").write_text("no folder")
+        with pytest.raises(ft.SourceError, match="the index cannot be written"):
+            index.save(name)
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+    def test_a_long_name_is_a_name(self, index: ft.FrameIndex, tmp_path: Path) -> None:
+        index.save(tmp_path / ("x" * 255))
+        assert len(ft.FrameIndex.load(tmp_path / ("x" * 255))) == len(index)
+
+    def test_many_may_write_the_same_file(self, index: ft.FrameIndex, tmp_path: Path) -> None:
+        path = tmp_path / "saved.ftidx"
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: index.save(path), range(200)))
+        assert [path.name for path in tmp_path.iterdir()] == ["saved.ftidx"]
+        assert len(ft.FrameIndex.load(path)) == len(index)

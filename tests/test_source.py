@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Callable
@@ -54,6 +55,9 @@ KINDS: dict[str, Callable[[Path], Any]] = {
     "str": str,
     "Path": Path,
     "DirEntry": lambda path: next(e for e in list(os.scandir(path.parent)) if e.name == path.name),
+    "DirEntry of bytes": lambda path: next(
+        e for e in list(os.scandir(bytes(path.parent))) if e.name == os.fsencode(path.name)
+    ),
     "bytes": lambda path: path.read_bytes(),
     "bytearray": lambda path: bytearray(path.read_bytes()),
     "memoryview": lambda path: memoryview(path.read_bytes()),
@@ -124,6 +128,18 @@ class TestRefused:
 
     def test_missing(self, tmp_path: Path) -> None:
         self.refused(tmp_path / "nowhere.mp4", r"nowhere\.mp4: no such file; check the path")
+
+    def test_name_that_no_file_can_have(self) -> None:
+        self.refused("x" * 5000, "xxx: cannot be read: File name too long")
+
+    def test_folder_that_may_not_be_searched(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(path: Path, **_: Any) -> None:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+        monkeypatch.setattr(Path, "stat", refuse)  # root may search any
+        self.refused(tmp_path / "a.mp4", r"a\.mp4: cannot be read: Permission denied")
 
     def test_directory(self, tmp_path: Path) -> None:
         self.refused(tmp_path, "is a directory, not a video")

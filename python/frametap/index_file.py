@@ -17,6 +17,7 @@ A reader refuses other versions, so fields may only change with the number.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import struct
@@ -24,6 +25,7 @@ import zlib
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,13 +79,18 @@ def write(path: Path, index: FrameIndex) -> None:
     body = b"".join(
         [_MAGIC, struct.pack("<II", _VERSION, len(text)), text, zlib.compress(columns, 6)]
     )
-    temporary = path.with_name(path.name + ".part")
+    # A name of its own: others may be writing the same index.
+    temporary = path.parent / f".{uuid4().hex}.part"
     try:
         temporary.write_bytes(body + hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise SourceError(f"{path}: the index cannot be written: {error.strerror}") from error
+        raise SourceError(
+            f"{path}: the index cannot be written: {error.strerror}; name a file in a folder that you may write to"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _pack(name: str, values: NDArray[Any]) -> bytes:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import re
+import stat
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -17,9 +18,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 from frametap.errors import SourceError
 
-SourceLike: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Source"
-)
+SourceLike: TypeAlias = "str | os.PathLike[str] | os.PathLike[bytes] | bytes | bytearray | memoryview | BinaryIO | Source"
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -49,7 +48,7 @@ class Source(ABC):
 
             return RemoteSource(source)
         if isinstance(source, (str, os.PathLike)):
-            return PathSource(os.fspath(source))
+            return PathSource(os.fsdecode(source))  # bytes: an entry of os.scandir(b"...")
         if isinstance(source, (bytes, bytearray, memoryview)):
             return BytesSource(source)
         if all(hasattr(source, method) for method in ("read", "seek", "tell")):
@@ -90,11 +89,15 @@ class PathSource(Source):
 
     def __init__(self, path: str) -> None:
         self.name = path
-        if not Path(path).exists():
+        try:
+            mode = Path(path).stat().st_mode
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in it
             raise SourceError(
                 f"{path}: no such file; check the path (it is relative to {Path.cwd()})"
-            )
-        if Path(path).is_dir():
+            ) from None
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+        if stat.S_ISDIR(mode):
             raise SourceError(
                 f"{path}: is a directory, not a video; use `frametap index` or list its files yourself"
             )
