@@ -164,6 +164,40 @@ class TestErrors:
             with pytest.raises(ValueError, match="seconds"):
                 next(stream)
 
+    @pytest.mark.parametrize("on_error", ["skip", "repeat", "black"])
+    @pytest.mark.parametrize("error", [ValueError, IndexError, OSError, MemoryError])
+    def test_of_any_kind_do_not_end_the_loop(
+        self, clips: ClipLibrary, on_error: Any, error: type[Exception]
+    ) -> None:
+        """A sampler may not fit one of the videos, or a frame of it not into memory."""
+        long, short = clips["long"], clips["h264"]
+
+        def late(index: ft.FrameIndex) -> np.ndarray:
+            if len(index) < 1000:
+                raise error("too short")
+            return ft.Uniform(2)(index)
+
+        batches = list(ft.sample_many([long, short, long], late, SMALL, on_error=on_error))
+        assert [len(batch) for batch in batches] == [2, 0, 2]
+        assert type(batches[1].error) is error
+        assert "too short" in str(batches[1].error)
+
+    @pytest.mark.parametrize("sampler", [ft.At([10.0]), ft.Uniform(2, start_seconds=10)])
+    def test_of_a_sampler_that_does_not_fit(self, clips: ClipLibrary, sampler: Any) -> None:
+        batches = list(
+            ft.sample_many([clips["h264"], clips["long"]], sampler, SMALL, on_error="skip")
+        )
+        assert [len(batch) > 0 for batch in batches] == [False, True]
+        assert isinstance(batches[0].error, (IndexError, ValueError))
+        assert clips["h264"].name in str(batches[0].error)
+
+    def test_of_a_sampler_that_is_wrong_comes_through(self, paths: list[Path]) -> None:
+        with (
+            ft.sample_many(paths, lambda index: index.no_such_thing, SMALL, on_error="skip") as it,
+            pytest.raises(AttributeError),
+        ):
+            next(it)
+
     def test_of_the_generator_comes_through(self, paths: list[Path]) -> None:
         def broken() -> Iterator[Path]:
             yield paths[0]

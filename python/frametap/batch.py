@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from frametap._core import export_dlpack
 from frametap.engines.base import Report
 from frametap.engines.device_array import Array, DeviceArray, stream_handle
-from frametap.errors import FrametapError, UnsupportedError
+from frametap.errors import UnsupportedError
 
 _DLPACK_CPU = (1, 0)
 _DLPACK_CUDA = 2
@@ -172,7 +172,7 @@ class FrameBatch(_Tensor):
         ok: bool[M], for each *requested* frame whether it was decoded; all True unless `on_error` let failures pass.
             With `on_error="skip"` the failed ones are missing from the batch, so that N = ok.sum().
         report: what it took to make it.
-        error: the first failure that `on_error` let pass, or None.
+        error: the first failure that `on_error` let pass, or None; of `sample_many` also that the sampler does not fit the video.
 
     Example:
         >>> import frametap as ft
@@ -188,7 +188,7 @@ class FrameBatch(_Tensor):
     duration_seconds: NDArray[np.float64]
     ok: NDArray[np.bool_]
     report: Report
-    error: FrametapError | None = None
+    error: Exception | None = None
 
     def __len__(self) -> int:
         """Return the number of frames in the batch."""

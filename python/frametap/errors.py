@@ -33,3 +33,8 @@ class UnsupportedError(FrametapError, NotImplementedError):
 
 class DeviceError(FrametapError, RuntimeError):
     """The requested device cannot be used on this machine."""
+
+
+# What a source may raise of which the next source knows nothing: ours, a sampler's that does not fit it, the file system's, and
+# that a picture of it does not fit into memory. Everything else is a mistake in a program.
+SOURCE_ERRORS = (FrametapError, ValueError, IndexError, OSError, MemoryError)

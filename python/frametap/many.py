@@ -14,7 +14,7 @@ import numpy as np
 from frametap.batch import FrameBatch
 from frametap.engines.base import OnError, Report, check_on_error
 from frametap.engines.select import check_device, check_threads, default_threads
-from frametap.errors import FrametapError
+from frametap.errors import SOURCE_ERRORS
 from frametap.output import STORAGE
 from frametap.reader import VideoReader, check_transform
 from frametap.sampler import Sampler, Uniform
@@ -93,7 +93,8 @@ class BatchStream(Iterator[FrameBatch]):
         """Return the next batch; `position` then is the number of its source.
 
         Raises:
-            FrametapError: this source failed; the next call goes on with the next one.
+            FrametapError, ValueError, IndexError, OSError, MemoryError: this source failed, or the sampler does not fit it; the
+                next call goes on with the next one.
         """
         self._submit()
         if not self._pending:
@@ -102,7 +103,7 @@ class BatchStream(Iterator[FrameBatch]):
         self.position, future = self._pending.popleft() if self._ordered else self._first_done()
         try:
             return future.result()
-        except FrametapError as error:
+        except SOURCE_ERRORS as error:
             if self._request["on_error"] == "raise":
                 raise
             return _failed(error, self._reader["transform"])
@@ -134,7 +135,7 @@ class BatchStream(Iterator[FrameBatch]):
         return done
 
 
-def _failed(error: FrametapError, transform: Transform) -> FrameBatch:
+def _failed(error: Exception, transform: Transform) -> FrameBatch:
     nothing = np.zeros(0)
     channels = 1 if transform.color == "gray" else 3
     shape = (0, channels, 0, 0) if transform.layout == "NCHW" else (0, 0, 0, channels)

@@ -9,11 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frametap.batch import FrameBatch
-from frametap.errors import FrametapError, SourceError
+from frametap.errors import SourceError
 from frametap.transform import Transform
-
-# What decoding a source may raise of which the next source knows nothing: ours, samplers' (too few frames), the file system's.
-SOURCE_ERRORS = (FrametapError, ValueError, IndexError, OSError)
 
 
 def source_of(cell: Any) -> Any:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from frametap.batch import FrameBatch
 from frametap.engines.base import OnError, check_on_error
+from frametap.errors import SOURCE_ERRORS
 from frametap.integrations._cells import (
-    SOURCE_ERRORS,
     error_text,
     host_array,
     no_frames,

@@ -16,9 +16,8 @@ from ray.data.datasource import FileBasedDatasource
 
 from frametap.batch import FrameBatch
 from frametap.engines.base import OnError, check_on_error
-from frametap.errors import FrametapError, UnsupportedError
+from frametap.errors import SOURCE_ERRORS, UnsupportedError
 from frametap.integrations._cells import (
-    SOURCE_ERRORS,
     error_text,
     host_array,
     no_frames,
@@ -288,7 +287,7 @@ class VideoSampler:
             for _ in sources:
                 try:
                     batch = next(batches)
-                    if isinstance(batch.error, FrametapError) and not len(batch.ok):
+                    if batch.error is not None and not len(batch.ok):
                         raise batch.error  # failed as a whole, whatever on_error says of frames
                 except SOURCE_ERRORS as error:
                     row = request.failed(error)
