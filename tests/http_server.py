@@ -40,7 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body=True)
 
     def _answer(self, *, body: bool) -> None:
-        path = self.server.folder / self.path.lstrip("/")
+        path = self.server.folder / self.path.lstrip("/").partition("?")[0]
         if not path.is_file():
             self.send_error(404)
             return

@@ -17,6 +17,7 @@ import frametap as ft
 from clips import ClipLibrary
 from frametap import doctor
 from frametap.cli import main
+from http_server import serve
 
 
 @pytest.fixture
@@ -83,6 +84,34 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
             )
     assert end == len(data)
     return arrays
+
+
+@pytest.mark.parametrize("suffix", [".NPY", ".Npz", ".SAFETENSORS", ".PNG"])
+def test_sample_keeps_the_name_as_written(talk: Path, suffix: str) -> None:
+    assert run("sample", talk, "-o", f"X{suffix}", "-n", 1) == 0
+    assert sorted(path.name for path in talk.parent.iterdir()) == [f"X{suffix}", "talk.mp4"]
+    if suffix == ".PNG":
+        exact = ft.sample(talk, ft.Uniform(1), ft.Transform(layout="NHWC")).numpy()[0]
+        np.testing.assert_array_equal(np.asarray(picture("X.PNG")), exact)
+
+
+@pytest.mark.parametrize("suffix", [".NPY", ".NPZ"])
+def test_capitals_are_refused_alike(
+    talk: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("sample", talk, "-o", f"x{suffix}", "--dtype", "bfloat16") == 2
+    assert "no bfloat16" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors", ".png"])
+def test_full_disk(talk: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(f"x{suffix}").symlink_to("/dev/full")
+    assert run("sample", talk, "-o", f"x{suffix}", "-n", 1) == 1
+    assert capsys.readouterr().err.startswith(f"error: x{suffix}: ")
+    if suffix == ".png":
+        assert run("sheet", talk, "-o", "x.png") == 1
+        assert capsys.readouterr().err == "error: x.png: No space left on device\n"
 
 
 def test_sample_bfloat16(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -269,6 +298,40 @@ def test_index_of_a_folder(
     assert "cannot be written" in rows[long_name]["error"]
     assert (talk.parent / "more" / "b.webm.ftidx").exists()
     assert printed.err.startswith("error: ")
+
+
+def test_index_of_a_folder_with_a_folder_named_like_a_video(
+    talk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (talk.parent / "frames.mp4").mkdir()
+    assert run("index", talk.parent) == 0
+    assert "1 indexed, 48 frames, 0 failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "makes"),
+    [
+        (["probe"], None),
+        (["plan"], None),
+        (["sample", "-o", "x.npy", "-n", 2], "x.npy"),
+        (["sheet", "-n", 2], "talk.mp4.sheet.png"),
+        (["index"], "talk.mp4.ftidx"),
+        (["bench", "--seconds", 0.1, "--size", 32], None),
+        (["demo", "--sheet", "demo.png"], "demo.png"),
+    ],
+    ids=str,
+)
+def test_url(
+    talk: Path,
+    command: list[object],
+    makes: str | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("aiohttp", reason="the extra `remote` is not installed")
+    with serve(talk.parent) as server:
+        assert run(command[0], server.url("talk.mp4?key=a/b"), *command[1:]) == 0
+    assert capsys.readouterr().out
+    assert makes is None or Path(makes).stat().st_size > 0
 
 
 def test_bench(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:

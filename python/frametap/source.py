@@ -26,6 +26,11 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _FINGERPRINT_BYTES = 64 * 1024
 
 
+def is_url(text: str) -> bool:
+    """Whether a source is read through fsspec; whatever else there may be in it, a path has no `name://` in front."""
+    return _URL.match(text) is not None
+
+
 class Source(ABC):
     """One video's bytes, readable at any offset by several threads at once.
 
@@ -43,7 +48,7 @@ class Source(ABC):
         """
         if isinstance(source, Source):
             return source
-        if isinstance(source, str) and _URL.match(source):
+        if isinstance(source, str) and is_url(source):
             from frametap.remote import RemoteSource
 
             return RemoteSource(source)

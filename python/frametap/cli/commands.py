@@ -13,6 +13,7 @@ import frametap as ft
 from frametap import demo as demonstration
 from frametap import doctor as doctoring
 from frametap.cli.measure import measure, time_all_frames, time_samples
+from frametap.cli.names import VIDEO_SUFFIXES, file_name, index_path, videos_below
 from frametap.cli.options import SamplerOptions, TransformOptions, with_options
 from frametap.cli.output import (
     busy,
@@ -25,10 +26,11 @@ from frametap.cli.output import (
     print_plan,
     progress,
 )
-from frametap.cli.save import WRITERS
+from frametap.cli.save import WRITERS, writing
 from frametap.cli.sheet import contact_sheet, format_time, tile_size
 from frametap.engines.base import OnError
 from frametap.sampler import Sampler
+from frametap.source import is_url
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,23 +39,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-VIDEO_SUFFIXES = {
-    ".mp4",
-    ".m4v",
-    ".mov",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".ts",
-    ".mts",
-    ".m2ts",
-    ".mpg",
-    ".mpeg",
-    ".flv",
-    ".3gp",
-}
-
-Source = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)]
+# Not a Path, which makes one slash of two: a URL would be none any more.
+Source = Annotated[
+    str, typer.Argument(metavar="VIDEO", help="A video file, or its URL.", show_default=False)
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text.")]
 
@@ -80,7 +69,7 @@ def root(
 @app.command()
 def demo(
     video: Annotated[
-        Path | None, typer.Argument(metavar="[VIDEO]", help="Your own clip.", show_default=False)
+        str | None, typer.Argument(metavar="[VIDEO]", help="Your own clip.", show_default=False)
     ] = None,
     sheet: Annotated[Path, typer.Option(help="Where the contact sheet goes.")] = Path(
         "frametap_demo.png"
@@ -97,12 +86,12 @@ def demo(
 
     Without VIDEO it first makes one: 24 s of 1080p H.264 with B-frames and a dozen keyframe intervals.
     """
-    path = video if video is not None else _demo_clip(cache or Path.home() / ".cache" / "frametap")
+    video = video or str(_demo_clip(cache or Path.home() / ".cache" / "frametap"))
     sampler, transform = ft.Uniform(32), ft.Transform(size=(224, 224))
     with busy("sampling in a fresh process"):
-        measured = measure(path, sampler, transform, device)
-    _draw_sheet(path, ft.Uniform(20), sheet, device=device)
-    print_costs(path, sampler, measured)
+        measured = measure(video, sampler, transform, device)
+    _draw_sheet(video, ft.Uniform(20), sheet, device=device)
+    print_costs(file_name(video), sampler, measured)
     print(f"contact sheet: {sheet}")
 
 
@@ -116,7 +105,7 @@ def probe(video: Source, as_json: AsJson = False) -> None:
     if as_json:
         print_json(info)
     else:
-        print_facts(str(video), info_facts(info))
+        print_facts(video, info_facts(info))
 
 
 @app.command()
@@ -150,20 +139,21 @@ def sample(
 
         frametap sample talk.mp4 -o still.png --at 1.5
     """
-    save = WRITERS.get(output.suffix.lower())
+    suffix = output.suffix.lower()
+    save = WRITERS.get(suffix)
     if save is None:
         raise typer.BadParameter(
             f"cannot write '{output.suffix}': end --output in {', '.join(WRITERS)}"
         )
-    if output.suffix == ".png" and (transforming.dtype != "uint8" or transforming.color == "bgr"):
+    if suffix == ".png" and (transforming.dtype != "uint8" or transforming.color == "bgr"):
         raise typer.BadParameter(
             "PNG holds uint8 RGB or gray; drop --dtype and --color bgr, or write .npz"
         )
-    if output.suffix in (".npy", ".npz") and transforming.dtype == "bfloat16":
+    if suffix in (".npy", ".npz") and transforming.dtype == "bfloat16":
         raise typer.BadParameter(
             "numpy files have no bfloat16: write .safetensors, or use --dtype float16"
         )
-    transform = transforming.build(**({"layout": "NHWC"} if output.suffix == ".png" else {}))
+    transform = transforming.build(**({"layout": "NHWC"} if suffix == ".png" else {}))
     sampler = sampling.build(default=32)
     with busy("sampling"):
         batch = ft.sample(
@@ -174,8 +164,8 @@ def sample(
             on_error=on_error,
             snap_seconds=sampling.snap,
         )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    names = save(output, batch)
+    with writing(output):
+        names = save(output, batch)
     report = batch.report
     print(
         f"{names}: {batch.dtype} {tuple(batch.shape)}, {report.decoded} pictures decoded by {report.engine}"
@@ -211,7 +201,7 @@ def sheet(
 
         frametap sheet talk.mp4 -o cuts.png --keyframes --tile 240
     """
-    output = output or Path(f"{video.name}.sheet.png")
+    output = output or Path(f"{file_name(video)}.sheet.png")
     _draw_sheet(video, sampling.build(default=20), output, tile, columns, device, sampling.snap)
     print(output)
 
@@ -239,9 +229,9 @@ def plan(
 @app.command()
 def index(
     path: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="VIDEO|DIR", help="One file, or a folder of them.", show_default=False
+            metavar="VIDEO|DIR", help="One file or URL, or a folder of files.", show_default=False
         ),
     ],
     output: Annotated[
@@ -253,27 +243,22 @@ def index(
     workers: Annotated[int, typer.Option(min=1, help="Files scanned at a time.")] = 4,
     as_json: AsJson = False,
 ) -> None:
-    """Write the frame index of a file, or of every video below a folder, beside it as VIDEO.ftidx.
+    """Write the frame index of a file, or of every video below a folder, beside it as VIDEO.ftidx (of a URL: here).
 
     The index knows each frame's time, place and keyframe, so that later opens need not scan:
     frametap.open("talk.mp4", index="talk.mp4.ftidx").
     """
-    if output is not None and path.is_dir():
+    folder = Path(path) if not is_url(path) and Path(path).is_dir() else None
+    if output is not None and folder is not None:
         raise typer.BadParameter("--output names the index of one file, but a folder was given")
-    videos = (
-        sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-        if path.is_dir()
-        else [path]
-    )
+    videos = [path] if folder is None else videos_below(folder)
     if not videos:
         raise ft.SourceError(
             f"no video files below '{path}'; known endings: {' '.join(sorted(VIDEO_SUFFIXES))}"
         )
     rows: list[dict[str, Any]] = []
     with ThreadPoolExecutor(workers) as pool, progress("indexing", len(videos)) as advance:
-        for row in pool.map(
-            lambda video: _index_one(video, output or Path(f"{video}.ftidx")), videos
-        ):
+        for row in pool.map(lambda video: _index_one(video, output or index_path(video)), videos):
             rows.append(row)
             advance()
     failed = [row for row in rows if "error" in row]
@@ -304,7 +289,7 @@ def bench(
     The clock starts after the index is built, which reads the file: the page cache is warm.
     """
     transform = ft.Transform(size=size)
-    facts: dict[str, Any] = {"video": str(video), "threads": threads, "size": size}
+    facts: dict[str, Any] = {"video": video, "threads": threads, "size": size}
     opened = ft.open(video, device=device, transform=transform, threads=threads)
     with busy("measuring"), opened as reader:
         facts |= time_all_frames(reader, seconds)
@@ -350,7 +335,7 @@ def _demo_clip(folder: Path) -> Path:
 
 
 def _draw_sheet(
-    video: Path,
+    video: str,
     sampler: Sampler,
     output: Path,
     tile: int = 320,
@@ -379,20 +364,20 @@ def _draw_sheet(
     sheet = contact_sheet(
         batch.numpy(),
         batch.pts_seconds,
-        title=video.name,
+        title=file_name(video),
         subtitle=f"{info.width}x{info.height} {info.codec}  ·  {info.average_fps:.4g} fps"
         f"  ·  {format_time(info.duration_seconds)}  ·  {count:,} frames",
         columns=columns,
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(output, format="PNG")
+    with writing(output):
+        sheet.save(output, format="PNG")
 
 
-def _index_one(video: Path, output: Path) -> dict[str, Any]:
+def _index_one(video: str, output: Path) -> dict[str, Any]:
     """Index one file; an error becomes a row, so that one bad file does not stop a folder."""
     try:
         made = ft.FrameIndex.build(video)
         made.save(output)
     except ft.FrametapError as error:
-        return {"video": str(video), "error": str(error)}
-    return {"video": str(video), "index": str(output), "frames": len(made)}
+        return {"video": video, "error": str(error)}
+    return {"video": video, "index": str(output), "frames": len(made)}

@@ -47,24 +47,24 @@ class Measured:
 
 
 def measure(
-    path: Path, sampler: Sampler, transform: ft.Transform, device: str = "auto"
+    video: str, sampler: Sampler, transform: ft.Transform, device: str = "auto"
 ) -> Measured:
-    """Run `ft.sample` on `path` in a fresh process and return what it cost."""
+    """Run `ft.sample` on a video in a fresh process and return what it cost."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(_job, path, sampler, transform, device).result()
+        return pool.submit(_job, video, sampler, transform, device).result()
 
 
-def _job(path: Path, sampler: Sampler, transform: ft.Transform, device: str) -> Measured:
+def _job(video: str, sampler: Sampler, transform: ft.Transform, device: str) -> Measured:
     with _PeakMemory() as memory:
         start = time.perf_counter()
-        batch = ft.sample(path, sampler, transform, device=device)
+        batch = ft.sample(video, sampler, transform, device=device)
         seconds = time.perf_counter() - start
     # After the meter: memory that this leaves behind must not hide what the job needs.
-    with ft.open(path) as video:
-        info, frames = video.info, len(video)
+    with ft.open(video) as reader:
+        info, frames, clip_bytes = reader.info, len(reader), reader.source.size
     return Measured(
-        clip_bytes=path.stat().st_size,
+        clip_bytes=clip_bytes,
         rgb_bytes=info.width * info.height * 3 * frames,
         batch_bytes=batch.nbytes,
         shape=tuple(batch.shape),

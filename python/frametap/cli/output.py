@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, is_dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,11 +89,9 @@ def print_facts(title: str, facts: Mapping[str, Any]) -> None:
     stdout.print(table)
 
 
-def print_costs(path: Path, sampler: Sampler, measured: Measured) -> None:
+def print_costs(name: str, sampler: Sampler, measured: Measured) -> None:
     """Print what a job took in, gave out and cost."""
-    stdout.print(
-        f"[bold]{path.name}[/]: {sampler} as {measured.shape} uint8, {measured.engine} engine"
-    )
+    stdout.print(f"[bold]{name}[/]: {sampler} as {measured.shape} uint8, {measured.engine} engine")
     table = Table(box=box.ROUNDED, show_header=False)
     saving = measured.rgb_bytes / measured.batch_bytes
     table.add_column()

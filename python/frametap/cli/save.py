@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +26,30 @@ _SAFETENSORS_DTYPES = {
 }
 
 
+@contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Make the folder of a file to be written, and name the file where an error does not, as of a full disk."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, reason, error.filename or str(output)) from error
+
+
 def save_npy(path: Path, batch: ft.FrameBatch) -> str:
     """Write the frames alone; return what to call the result."""
-    np.save(path, batch.numpy())
+    with path.open(
+        "wb"
+    ) as file:  # to a name that does not end in .npy numpy adds it, to one in .NPY, too
+        np.save(file, batch.numpy())
     return str(path)
 
 
 def save_npz(path: Path, batch: ft.FrameBatch) -> str:
     """Write `frames`, `indices`, `pts_seconds` and `duration_seconds`; return what to call the result."""
-    np.savez(path, frames=batch.numpy(), **_facts(batch))
+    with path.open("wb") as file:
+        np.savez(file, frames=batch.numpy(), **_facts(batch))
     return str(path)
 
 
