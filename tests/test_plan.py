@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ from numpy.testing import assert_array_equal
 import frametap as ft
 import plain
 from clips import ClipLibrary
+from frametap._core import PARSED, REFERENCE, RESET, START
 from frametap.container import Container
+from frametap.plan import Run
 from restamp import gap_from, restamp
 from test_frames_contract import GRAY, ORDERS, assert_same_luma
 
@@ -97,6 +101,59 @@ def test_runs_are_sound(clips: ClipLibrary, name: str) -> None:
             assert run.feed[0], "a run begins with its keyframe"
             assert run.feed[index.decode_order[run.frames] - run.start].all()
             assert following is None or run.stop <= following.start
+
+
+def some_index(clips: ClipLibrary, rng: np.random.Generator) -> ft.FrameIndex:
+    """Return an index of made-up packets: reordered, open and closed keyframes, packets without a frame."""
+    count = int(rng.integers(1, 60))
+    flags = rng.choice([PARSED, PARSED | REFERENCE, START | PARSED, START | RESET | PARSED], count)
+    shown = np.sort(rng.permutation(count)[: rng.integers(1, count + 1)])
+    order = shown[np.argsort(shown + rng.integers(0, 5, len(shown)), kind="stable")]
+    return replace(
+        ft.FrameIndex.build(clips["h264"]),
+        packet_pts=rng.permutation(count).astype(np.int64),
+        packet_duration=np.ones(count, np.int32),
+        packet_position=np.arange(count, dtype=np.int64),
+        packet_size=np.ones(count, np.int32),
+        packet_flags=flags.astype(np.uint8),
+        ref_counts=np.zeros(count, np.uint8),
+        refs=np.zeros(0, np.int32),
+        decode_order=order.astype(np.int32),
+    )
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_runs_are_those_of_the_frames_one_by_one(clips: ClipLibrary, seed: int) -> None:
+    """A run per frame, and those made one that have a packet in common."""
+    rng = np.random.default_rng(seed)
+    index = some_index(clips, rng)
+    wanted = rng.integers(0, len(index), rng.integers(1, 20))
+    spans: list[tuple[int, int, list[int]]] = []
+    alone = [ft.Plan.of(index, [frame]).runs[0] for frame in np.unique(wanted)]
+    for run in sorted(alone, key=lambda run: run.start):
+        start, stop, frames = run.start, run.stop, run.frames.tolist()
+        if spans and start < spans[-1][1]:
+            begin, before, others = spans.pop()
+            start, stop, frames = begin, max(before, stop), sorted(others + frames)
+        spans.append((start, stop, frames))
+    plan = ft.Plan.of(index, wanted)
+    assert [(run.start, run.stop, run.frames.tolist()) for run in plan.runs] == spans
+    for run, span in zip(plan.runs, spans, strict=True):
+        expected = Run.of(index, span[0], span[1], np.array(span[2]))
+        assert_array_equal(run.feed, expected.feed)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_joined_runs_follow_on_each_other(clips: ClipLibrary, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    index = some_index(clips, rng)
+    plan = ft.Plan.of(index, rng.integers(0, len(index), 20))
+    joined = plan.joined().runs
+    assert all(a.stop < b.start for a, b in pairwise(joined))
+    for name in ("frames", "feed"):
+        parts = [[getattr(run, name) for run in runs] for runs in (plan.runs, joined)]
+        assert_array_equal(np.concatenate(parts[0]), np.concatenate(parts[1]))
+    assert all(len(run.feed) == run.stop - run.start for run in joined)
 
 
 def test_untouched_keyframe_intervals(clips: ClipLibrary) -> None:

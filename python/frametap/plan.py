@@ -104,14 +104,21 @@ class Plan:
 
     def joined(self) -> Plan:
         """Return the same plan with runs that follow on each other made one, for a decoder that takes them in order."""
-        runs: list[Run] = []
+        parts: list[list[Run]] = []
         for run in self.runs:
-            if runs and runs[-1].stop == run.start:
-                last = runs.pop()
-                frames, feed = np.append(last.frames, run.frames), np.append(last.feed, run.feed)
-                runs.append(Run(last.start, run.stop, frames, feed))
+            if parts and parts[-1][-1].stop == run.start:
+                parts[-1].append(run)
             else:
-                runs.append(run)
+                parts.append([run])
+        runs = (
+            Run(
+                part[0].start,
+                part[-1].stop,
+                np.concatenate([run.frames for run in part]),
+                np.concatenate([run.feed for run in part]),
+            )
+            for part in parts
+        )
         return Plan(self.index, self.frames, tuple(runs))
 
     @property
@@ -182,16 +189,23 @@ def _runs(index: FrameIndex, wanted: NDArray[np.int64]) -> tuple[Run, ...]:
     packets = index.decode_order[wanted].astype(np.int64)
     ends = _end_packets(index, packets)
     starts = _start_packets(index, wanted, packets)
-    spans: list[tuple[int, int, NDArray[np.int64]]] = []
-    for start in np.unique(starts):
-        chosen = starts == start
-        begin, stop, frames = int(start), int(ends[chosen].max()), wanted[chosen]
+    order = np.argsort(starts, kind="stable")
+    begins, first = np.unique(starts[order], return_index=True)
+    stops = np.maximum.reduceat(ends[order], first)
+    spans: list[tuple[int, int, list[NDArray[np.int64]]]] = []
+    for begin, stop, frames in zip(
+        begins.tolist(), stops.tolist(), np.split(wanted[order], first[1:]), strict=True
+    ):
         # Leading pictures need the keyframe interval before theirs; what that decodes anyway is not decoded again.
         if spans and spans[-1][1] > begin:
-            begin, previous_stop, previous_frames = spans.pop()
-            stop, frames = max(previous_stop, stop), np.union1d(previous_frames, frames)
-        spans.append((begin, stop, frames))
-    return tuple(Run.of(index, *span) for span in spans)
+            before, previous_stop, parts = spans.pop()
+            parts.append(frames)
+            spans.append((before, max(previous_stop, stop), parts))
+        else:
+            spans.append((begin, stop, [frames]))
+    return tuple(
+        Run.of(index, begin, stop, np.sort(np.concatenate(parts))) for begin, stop, parts in spans
+    )
 
 
 def _add_references(index: FrameIndex, start: int, feed: NDArray[np.bool_]) -> None:
