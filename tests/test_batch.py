@@ -73,6 +73,14 @@ def test_frames_of_a_batch(clips: ClipLibrary) -> None:
     assert "1.250 s" in repr(frames[1])
 
 
+@pytest.mark.parametrize("key", [slice(0, 1), 1.5, "a", np.array([0, 1]), None], ids=repr)
+def test_a_batch_is_indexed_by_position(clips: ClipLibrary, key: Any) -> None:
+    batch = ft.sample(clips["h264"], ft.Uniform(2))
+    assert batch[np.int64(-1)].index == 47
+    with pytest.raises(TypeError, match=r"one position.*slice its values, batch\.numpy\(\)"):
+        batch[key]
+
+
 def test_duplicates_are_copies(clips: ClipLibrary) -> None:
     array = make(clips).numpy()
     assert_array_equal(array[0], array[2])

@@ -88,6 +88,12 @@ class TestLikeAList:
         batch = video.frames_at(kind([3, 1, 3]))
         assert_array_equal(batch.indices, [3, 1, 3])
 
+    @pytest.mark.parametrize("number", [2**63, -(2**70), np.uint64(2**64 - 1)])
+    def test_numbers_that_no_index_holds(self, video: ft.VideoReader, number: Any) -> None:
+        for use in (lambda: video[number], lambda: video.frames_at([0, number])):
+            with pytest.raises(IndexError, match=f"frame {number} is outside the video, which has"):
+                use()
+
 
 class TestPlayedAt:
     @pytest.mark.parametrize("name", ["vfr", "vfr_mkv", "late_start", "edit_list"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 
 from frametap.sampler import (
@@ -14,6 +16,7 @@ from frametap.sampler import (
     HuggingFace,
     Indices,
     Keyframes,
+    Policy,
     QwenVL,
     Rate,
     Uniform,
@@ -46,6 +49,9 @@ VIDEO = ConstantRate(num_frames=100, average_fps=25)  # 4 s
         (lambda: Keyframes(max_frames=0), r"max_frames must be"),
         (lambda: Uniform(2, start_seconds=5, end_seconds=5), r"end_seconds \(5\) must be after"),
         (lambda: Uniform(2, start_seconds=float("nan")), r"start_seconds must be a finite"),
+        (lambda: Uniform(2, start_seconds=10**400), r"start_seconds must be a finite number"),
+        (lambda: At(10**400), r"every time in seconds must be a finite number"),
+        (lambda: Rate(10**400), r"fps must be a finite number"),
         (lambda: ConstantRate(-1, 25), r"num_frames must be"),
         (lambda: ConstantRate(10, 0), r"average_fps must be above 0"),
     ],
@@ -105,3 +111,63 @@ def test_a_clip_that_does_not_fit_is_refused_on_request() -> None:
     with pytest.raises(ValueError, match=r"spans 9 frames, but there are only 5; use policy="):
         Clips(1, 5, 2, policy="error")(ConstantRate(5, 25))
     assert Clips(1, 3, 2, policy="error")(ConstantRate(5, 25)).tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Rate(1e308),
+        Rate(1e300, multiple_of=3),
+        Rate(2, min_frames=10**15),
+        Uniform(2**70),
+        Uniform(10**400),
+        Clips(2**70, 2),
+        Clips(2, 2**70, 3),
+        HuggingFace(num_frames=2**60, rule="qwen3_vl"),
+    ],
+    ids=repr,
+)
+def test_more_frames_than_there_can_be_are_refused(sampler: WindowedSampler) -> None:
+    with pytest.raises(ValueError, match=r"frames are more than any memory holds; ask for fewer"):
+        sampler(VIDEO)
+
+
+def test_rates_without_an_end_are_bounded_as_others() -> None:
+    assert Rate(1e308, max_frames=4)(VIDEO).tolist() == [0, 25, 50, 75]
+    for rule in ("qwen2_vl", "qwen3_vl"):
+        assert len(HuggingFace(fps=1e308, rule=rule)(VIDEO)) == 100
+    assert len(QwenVL(fps=1e308)(VIDEO)) == 100
+    for rule in ("default", "internvl"):
+        with pytest.raises(ValueError, match="all of the 100 frames there are"):
+            HuggingFace(fps=1e308, rule=rule)(VIDEO)
+
+
+@pytest.mark.parametrize("step", [100, 10**18, 2**70])
+@pytest.mark.parametrize("policy", ["repeat_last", "wrap"])
+def test_steps_longer_than_the_video_stay_at_the_first_frame(step: int, policy: Policy) -> None:
+    assert Clips(2, 3, step, policy=policy)(VIDEO).tolist() == [0] * 6
+    assert Every(step)(VIDEO).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda number: Clips(number(4), number(16), number(20)),
+        lambda number: Clips(number(4), number(2), number(200), policy="error"),
+        lambda number: Rate(number(2), min_frames=number(4), multiple_of=number(3)),
+        lambda number: Rate(50, max_frames=number(200), multiple_of=number(150)),
+        lambda number: Uniform(number(200)),
+        lambda number: Every(number(200)),
+        lambda number: Keyframes(max_frames=number(2)),
+        lambda number: QwenVL(nframes=number(8)),
+        lambda number: QwenVL(fps=number(100), min_frames=number(4), max_frames=number(7)),
+        lambda number: HuggingFace(num_frames=number(100)),
+        lambda number: HuggingFace(fps=number(200), rule="qwen2_vl", max_frames=number(9)),
+    ],
+)
+@pytest.mark.parametrize("number", [np.uint8, np.uint32, np.int64])
+def test_numbers_of_numpy_count_as_those_of_python(
+    make: Callable[[Any], WindowedSampler], number: Any
+) -> None:
+    video = ConstantRate(num_frames=300, average_fps=25, keyframe_interval=12)
+    assert make(number)(video).tolist() == make(int)(video).tolist()

@@ -223,6 +223,8 @@ def test_letterbox_keeps_the_picture_whole_and_centred(
         (lambda: Transform(dtype="float16", std=(1, 1, -1)), r"std must be above 0"),
         (lambda: Transform(dtype="float16", mean=(1, 2)), r"mean must be a number or three"),
         (lambda: Transform(dtype="float16", mean=float("nan")), r"mean must be a number"),
+        (lambda: Transform(dtype="float16", mean=10**400), r"mean must be a number"),
+        (lambda: Transform(dtype="float16", mean=np.ones((3, 1))), r"mean must be a number"),
         (lambda: Transform(dtype="float16", mean=(0, 0, 0), color="gray"), r"mean must be one number"),
         (lambda: Transform(pad=0, size=(2, 2)), r"pad must be Letterbox"),
         (lambda: Transform(pad=Letterbox()), r"pad needs the size to fill: size=\(height, width\)"),
@@ -287,6 +289,8 @@ def test_transforms_are_values() -> None:
     assert hash(transform) == hash(same)
     assert pickle.loads(pickle.dumps(transform)) == transform
     assert eval(repr(transform)) == transform
+    assert replace(transform, std=np.array(0.5), mean=np.array([0.1, 0.2, 0.3])) == transform
+    assert hash(replace(transform, std=np.array([0.5]))) == hash(transform)
     assert hash(transform.resolve(HD)) == hash(same.resolve(HD))
     with pytest.raises(FrozenInstanceError):
         transform.size = 3  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -195,7 +196,18 @@ class FrameBatch(_Tensor):
         return len(self._data)
 
     def __getitem__(self, position: int) -> Frame:
-        """Return one frame of the batch, over the same memory."""
+        """Return one frame of the batch, over the same memory.
+
+        Raises:
+            IndexError: there is no such position.
+        """
+        try:
+            position = operator.index(position)
+        except TypeError:
+            raise TypeError(
+                f"a batch gives the frame at one position, got {position!r}; for several slice its values, "
+                f"batch.numpy() or batch.torch()"
+            ) from None
         if not -len(self) <= position < len(self):
             raise IndexError(f"position {position} is outside the batch of {len(self)} frames")
         return Frame(

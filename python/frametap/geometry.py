@@ -395,7 +395,10 @@ def check_choice(name: str, value: object, allowed: Sequence[object]) -> None:
 def is_number(value: object) -> bool:
     """Return whether ``value`` is a finite real number (numpy's too, bool not)."""
     real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return real and math.isfinite(value)  # type: ignore[arg-type]
+    try:
+        return real and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:  # an integer above all floats
+        return False
 
 
 def _is_int(value: object) -> bool:

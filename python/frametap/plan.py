@@ -74,7 +74,10 @@ class Plan:
         Raises:
             IndexError: a number outside the video.
         """
-        wanted = np.atleast_1d(np.asarray(frames, dtype=np.int64)).ravel()
+        try:
+            wanted = np.atleast_1d(np.asarray(frames, dtype=np.int64)).ravel()
+        except OverflowError:  # a number that does not fit, which is to be named as it is
+            wanted = np.atleast_1d(np.asarray(frames, dtype=object)).ravel()
         outside = wanted[(wanted < -len(index)) | (wanted >= len(index))]
         if outside.size:
             raise IndexError(

@@ -19,6 +19,7 @@ import numpy as np
 
 from frametap.sampler_models import HuggingFace, QwenVL
 from frametap.timeline import (
+    MOST_FRAMES,
     ConstantRate,
     FrameNumbers,
     Sampler,
@@ -26,6 +27,7 @@ from frametap.timeline import (
     Window,
     WindowedSampler,
     check_count,
+    check_frames,
     check_positive,
     check_seconds,
     spread,
@@ -143,9 +145,12 @@ class Rate(WindowedSampler):
     def pick(self, window: Window) -> FrameNumbers:
         """Return one offset per tick, non-decreasing."""
         seconds = window.end_seconds - window.start_seconds
-        ticks = max(1, math.ceil((seconds - _TICK_SECONDS) * self.fps))
+        # Twice as many as there can be are too many still once they are floored to a multiple.
+        wanted = min((seconds - _TICK_SECONDS) * self.fps, 2 * MOST_FRAMES)
+        ticks = max(1, math.ceil(wanted))
         low, high = self._bounds()
         count = int(min(max(ticks // self.multiple_of * self.multiple_of, low), high))
+        check_frames(count)
         step = np.arange(count, dtype=np.float64)
         since_start = step / self.fps if count == ticks else step * (seconds / count)
         return window.played_at(window.start_seconds + since_start + _TICK_SECONDS)
@@ -236,9 +241,11 @@ class Clips(WindowedSampler):
 
     def pick(self, window: Window) -> FrameNumbers:
         """Return ``num_clips * frames_per_clip`` offsets, clip after clip."""
+        check_frames(self.num_clips * self.frames_per_clip)
         span = (self.frames_per_clip - 1) * self.step + 1
+        step = min(self.step, len(window))  # a longer one also leads out of it at once
         starts = self._starts(max(0, len(window) - span))
-        inside = np.minimum(-((starts - len(window)) // self.step), self.frames_per_clip)[:, None]
+        inside = np.minimum(-((starts - len(window)) // step), self.frames_per_clip)[:, None]
         place = np.arange(self.frames_per_clip)[None, :]
         if self.policy == "error" and span > len(window):
             raise ValueError(
@@ -247,7 +254,7 @@ class Clips(WindowedSampler):
                 "or a shorter clip"
             )
         place = place % inside if self.policy == "wrap" else np.minimum(place, inside - 1)
-        return (starts[:, None] + place * self.step).reshape(-1)
+        return (starts[:, None] + place * step).reshape(-1)
 
     def _starts(self, last: int) -> FrameNumbers:
         """Return int64[num_clips] clip starts in ``0 <= start <= last``."""

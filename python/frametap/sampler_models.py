@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frametap.timeline import (
+    MOST_FRAMES,
     FrameNumbers,
     Timeline,
     Window,
@@ -225,19 +226,24 @@ class HuggingFace(WindowedSampler):
             return self.num_frames
         if self.fps is None:
             return total
-        return max(1 if self.rule == "default" else 0, int(seconds * self.fps))
+        return max(1 if self.rule == "default" else 0, _whole(seconds * self.fps))
 
     def _count_qwen(self, total: int, seconds: float) -> int:
         low, high = self.min_frames or _QWEN_MIN_FRAMES, self.max_frames or _QWEN_MAX_FRAMES
         if self.rule == "qwen3_vl":
             if self.num_frames is not None:
                 return self.num_frames
-            return min(max(int(seconds * (self.fps or _QWEN_FPS)), low), high, total)
+            return min(max(_whole(seconds * (self.fps or _QWEN_FPS)), low), high, total)
         if self.num_frames is not None:
             return _even(round, self.num_frames)
         high = _even(math.floor, min(high, total))
         wanted = min(max(seconds * (self.fps or _QWEN_FPS), low), high, total)
         return _even(math.floor, wanted)
+
+
+def _whole(count: float) -> int:
+    """Return a count without its fraction; infinity, which a rate may ask for, is more frames than there can be."""
+    return int(min(count, MOST_FRAMES))
 
 
 def _even(rounding: Callable[[float], int], value: float) -> int:

@@ -6,14 +6,18 @@ numpy alone.
 
 from __future__ import annotations
 
-import math
 from dataclasses import MISSING, dataclass, fields
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from frametap.geometry import is_number
+
 FrameNumbers = NDArray[np.int64]
+
+# More than any index numbers. Counts up to there are exact as floats.
+MOST_FRAMES = 2**31
 
 
 class Timeline(Protocol):
@@ -131,12 +135,8 @@ class Window:
         if len(timeline) == 0:
             raise ValueError("the video has no frames, so there is nothing to sample")
         pts = np.maximum.accumulate(timeline.pts_seconds)
-        first = (
-            0 if start_seconds is None else int(np.searchsorted(pts, start_seconds, side="left"))
-        )
-        stop = (
-            len(pts) if end_seconds is None else int(np.searchsorted(pts, end_seconds, side="left"))
-        )
+        first = 0 if start_seconds is None else int(np.searchsorted(pts, float(start_seconds)))
+        stop = len(pts) if end_seconds is None else int(np.searchsorted(pts, float(end_seconds)))
         begin, end = float(pts[0]), float(timeline.end_seconds)
         if first >= stop:
             raise ValueError(
@@ -198,7 +198,11 @@ class WindowedSampler:
     end_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the window, then the sampler's own arguments."""
+        """Check the window, then the sampler's own arguments; numpy's numbers, of which small ones overflow, become Python's."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):
+                object.__setattr__(self, field.name, value.item())
         for name in ("start_seconds", "end_seconds"):
             if getattr(self, name) is not None:
                 check_seconds(name, getattr(self, name))
@@ -252,13 +256,19 @@ def check_positive(name: str, value: object) -> None:
 
 def check_seconds(name: str, value: object) -> None:
     """Raise ValueError unless ``value`` is a finite real number."""
-    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not real or not math.isfinite(value):  # type: ignore[arg-type]
+    if not is_number(value):
         raise ValueError(f"{name} must be a finite number, got {value!r}")
+
+
+def check_frames(count: int) -> None:
+    """Raise ValueError where a sampler asks for more frames than there can be in a batch."""
+    if count >= MOST_FRAMES:
+        raise ValueError(f"{count} frames are more than any memory holds; ask for fewer")
 
 
 def spread(count: int, length: int) -> FrameNumbers:
     """Return ``np.linspace(0, length - 1, count)`` rounded, halves to even: int64[count]."""
+    check_frames(count)
     return np.linspace(0, length - 1, count).round().astype(np.int64)
 
 

@@ -266,6 +266,8 @@ class Transform:
                 raise ValueError(
                     f'{name} needs a float output: set dtype="float32" (or "float16", "bfloat16")'
                 )
+            if isinstance(value, np.ndarray):
+                value = np.atleast_1d(value)
             numbers = tuple(value) if isinstance(value, (Sequence, np.ndarray)) else (value,)
             if len(numbers) not in (1, 3) or not all(is_number(v) for v in numbers):
                 raise ValueError(f"{name} must be a number or three (R, G, B), got {value!r}")
