@@ -14,12 +14,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
+from PIL import Image
 
 import frametap as ft
 import plain
 from clips import Clip, encode
 from frametap import planner
+from frametap.container import Container
 from frametap.engines.run_decoder import RunDecoder
+from frametap.source import Source
 from restamp import gap_from, restamp
 
 GRAY = ft.Transform(color="gray")
@@ -246,3 +249,18 @@ assert len(next(batches)) == 2
     command = [sys.executable, "-W", "ignore", "-c", code, str(closed)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_tiff_with_tags_that_ffmpeg_does_not_know(tmp_path: Path) -> None:
+    """As every one that says how many dots an inch has."""
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.tiff", dpi=(72, 72))
+    container = Container(Source.of(tmp_path / "a.tiff"))
+    container.configure(conceal=False)
+    packets = [*container.packets(), None]
+    (picture,) = [picture for packet in packets for picture in container.decode(packet)]
+    assert_array_equal(picture.to_ndarray(format="rgb24"), pixels)
+    container.close()
+    (tmp_path / "cut.tiff").write_bytes((tmp_path / "a.tiff").read_bytes()[:5000])
+    with pytest.raises(ft.FrametapError, match=r"cut\.tiff: "):
+        ft.sample(tmp_path / "cut.tiff", ft.Uniform(1))

@@ -108,7 +108,8 @@ class Container:
         """
         self._decoder.thread_count = threads
         self._decoder.thread_type = "FRAME" if threads > 1 else "NONE"
-        options = {} if conceal else {"err_detect": "explode"}
+        # Of TIFF that would refuse every tag that FFmpeg does not know, such as the unit of the resolution.
+        options = {} if conceal or self.codec == "tiff" else {"err_detect": "explode"}
         if strict_output and self.codec == "h264":
             options["strict"] = "1"
         self._decoder.options = {**self._decoder.options, **options}
