@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -338,15 +339,21 @@ CLIPS |= {
 }
 
 
-def encode_two_tracks(path: Path) -> None:
-    """Write an MP4 with an H.264 track of 48 frames, then an MPEG-4 one of 24; players show the first."""
+def encode_two_tracks(path: Path, *, best_last: bool = False) -> None:
+    """Write an MP4 with an H.264 track of 48 frames, then an MPEG-4 one of 24; players show the first.
+
+    With `best_last` the other way round, both enabled: FFmpeg and its tools take the H.264 one.
+    """
+    kinds = [("libx264", (160, 120), 48), ("mpeg4", (96, 64), 24)]
     with av.open(str(path), "w") as output:
         tracks = []
-        for encoder, size, frames in (("libx264", (160, 120), 48), ("mpeg4", (96, 64), 24)):
+        for encoder, size, frames in reversed(kinds) if best_last else kinds:
             clip = Clip(encoder, size=size, encoded=frames, options={"g": "12", "bf": "2"})
             stream = output.add_stream(encoder, rate=clip.fps, options=dict(clip.options))
             stream.width, stream.height = size
             stream.pix_fmt = clip.pix_fmt
+            if best_last:
+                stream.disposition = Disposition.default
             tracks.append((stream, _frames(clip)))
         for stream, frames_of_it in tracks:
             for frame in frames_of_it:
@@ -403,6 +410,7 @@ OTHERS |= {
     "fields_apart": (encode_fields, ".ts"),
     "fields_raw": (encode_fields, ".h264"),
     "two_tracks": (encode_two_tracks, ".mp4"),
+    "best_track_last": (partial(encode_two_tracks, best_last=True), ".mp4"),
     "cover": (encode_cover, ".mp4"),
     "packed_b": (encode_packed, ".avi"),
 }

@@ -215,7 +215,7 @@ REFUSALS = {
         b"stsz" + u32(0, 5, 7), b"stsz" + u32(0, 5, 0xFFFFFFFF)
     ),
     "not an MP4 or QuickTime file": b"RIFF" + bytes(100),
-    "the first video track is chapter thumbnails": movie(
+    "the video track is chapter thumbnails": movie(
         PLAIN, replace(SOUND, extra=[box("tref", box("chap", u32(1)))])
     ),
 }

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -206,6 +207,69 @@ class TestRefused:
 def test_two_video_tracks_give_the_first(clips: ClipLibrary) -> None:
     with ft.open(clips["two_tracks"]) as video:
         assert (len(video), video.info.width, video.info.codec) == (48, 160, "h264")
+
+
+def alone(path: Path, stream_index: int, folder: Path) -> Path:
+    """Return a copy of a file with only one of its streams."""
+    copy = folder / f"{stream_index}{path.suffix}"
+    with av.open(str(path)) as source, av.open(str(copy), "w") as output:
+        stream = source.streams[stream_index]
+        only = output.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.size:
+                packet.stream = only
+                output.mux(packet)
+    return copy
+
+
+@pytest.mark.parametrize("tables", [True, False])
+@pytest.mark.parametrize("stream_index", [0, 1])
+def test_any_video_stream(
+    clips: ClipLibrary, tmp_path: Path, stream_index: int, tables: bool
+) -> None:
+    path = clips["two_tracks"]
+    expected = ft.sample(alone(path, stream_index, tmp_path), ft.Every(1), SMALL)
+    index = ft.FrameIndex.build(path, tables=tables, stream_index=stream_index)
+    index.save(tmp_path / "saved.ftidx")
+    assert index.stream_index == ft.probe(path, stream_index=stream_index).stream_index
+    chosen = [
+        ft.sample(path, ft.Every(1), SMALL, stream_index=stream_index),
+        ft.sample(path, ft.Every(1), SMALL, index=index),
+        ft.sample(
+            path, ft.Every(1), SMALL, index=tmp_path / "saved.ftidx", stream_index=stream_index
+        ),
+        *ft.sample_many([path], ft.Every(1), SMALL, stream_index=stream_index),
+    ]
+    for batch in chosen:
+        assert_array_equal(batch.numpy(), expected.numpy())
+    with ft.open(path, index=index, threads=2) as video:
+        size = [(3, 120, 160), (3, 64, 96)][stream_index]
+        assert [video[number].numpy().shape for number in (20, 1, 20)] == [size] * 3
+        assert video.info.stream_index == stream_index
+
+
+def test_the_best_stream(clips: ClipLibrary) -> None:
+    path = clips["best_track_last"]
+    with av.open(str(path)) as container:
+        best = container.streams.best("video")
+        assert best is not None
+        assert best.index == 1
+    assert [ft.probe(path, stream_index=n).stream_index for n in (None, -1)] == [0, 1]
+
+
+def test_streams_that_are_no_video(clips: ClipLibrary, tmp_path: Path) -> None:
+    path = clips["two_tracks"]
+    for stream_index in (2, -2):
+        with pytest.raises(ft.SourceError, match=r"no video stream \(not there\); .* one of 0, 1"):
+            ft.open(path, stream_index=stream_index)
+    with pytest.raises(ft.SourceError, match=r"stream 0 is no video stream \(audio\); .* one of 1"):
+        ft.probe(clips["cover"], stream_index=0)
+    assert len(ft.sample(clips["cover"], ft.Every(1), stream_index=1)) == 1
+    with pytest.raises(TypeError):
+        ft.probe(path, stream_index="1")  # type: ignore[arg-type]
+    index = ft.FrameIndex.build(path)
+    with pytest.raises(ft.SourceError, match="stream 1 and cannot be read as stream 0 too"):
+        ft.open(path, index=index, stream_index=1)
 
 
 def test_odd_names(clips: ClipLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

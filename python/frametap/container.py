@@ -25,7 +25,7 @@ from frametap.info import (
     primaries_name,
     transfer_name,
 )
-from frametap.source import Source
+from frametap.source import BEST_STREAM, Source
 
 # A file is not worse for a title in an unknown encoding. PyAV 19 no longer decodes titles on opening.
 _OPEN_OPTIONS: dict[str, Any] = (
@@ -66,7 +66,7 @@ class Container:
         source: the video.
 
     Raises:
-        SourceError: not a video FFmpeg can open, or no video stream in it.
+        SourceError: not a video FFmpeg can open, or no such video stream in it.
         UnsupportedError: a codec that this FFmpeg cannot decode.
     """
 
@@ -115,15 +115,34 @@ class Container:
         self._decoder.options = {**self._decoder.options, **options}
 
     def _select_stream(self) -> VideoStream:
-        streams: list[VideoStream] = [s for s in self._container.streams.video if not _is_cover(s)]
-        if not streams:
-            found = (
-                ", ".join(sorted({s.type for s in self._container.streams})) or "no streams at all"
+        streams = self._container.streams
+        wanted = self.source.stream_index
+        chosen: VideoStream | None
+        if wanted in (None, BEST_STREAM):
+            chosen = self._default_stream(best=wanted == BEST_STREAM)
+        else:
+            chosen = next((stream for stream in streams.video if stream.index == wanted), None)
+        if chosen is None:
+            kind = {s.index: s.type for s in streams}.get(wanted, "not there")
+            videos = ", ".join(str(s.index) for s in streams.video)
+            raise SourceError(
+                f"{self.source.name}: stream {wanted} is no video stream ({kind}); "
+                + (f"set stream_index to one of {videos}" if videos else "nor is any other")
             )
+        for stream in streams:
+            stream.discard = Discard.default if stream is chosen else Discard.all
+        self.source.stream_index = chosen.index
+        return chosen
+
+    def _default_stream(self, *, best: bool) -> VideoStream:
+        streams = self._container.streams
+        videos = [stream for stream in streams.video if not _is_cover(stream)]
+        if not videos:
+            found = ", ".join(sorted({s.type for s in streams})) or "no streams at all"
             raise SourceError(f"{self.source.name}: no video stream (found: {found})")
-        for stream in self._container.streams:
-            stream.discard = Discard.default if stream is streams[0] else Discard.all
-        return streams[0]
+        favourite: Any = streams.best("video") if best else None
+        chosen: VideoStream = favourite if favourite in videos else videos[0]
+        return chosen
 
     def close(self) -> None:
         """Free the demuxer, the decoder and the file."""

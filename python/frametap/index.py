@@ -110,20 +110,23 @@ class FrameIndex:
         )
 
     @staticmethod
-    def build(source: SourceLike, *, tables: bool = True) -> FrameIndex:
+    def build(
+        source: SourceLike, *, tables: bool = True, stream_index: int | None = None
+    ) -> FrameIndex:
         """Index a video by its sample tables, its packet headers, or by decoding it once, whichever is the first to be exact.
 
         Args:
             source: path, bytes, or seekable binary file object.
             tables: False scans the packets even where sample tables would do.
+            stream_index: which stream, as in `VideoReader`; the index remembers it.
 
         Raises:
-            SourceError: no video in it.
+            SourceError: no video in it, or no such video stream.
             DecodeError: nothing of it can be decoded.
         """
         from frametap.index_build import build_index
 
-        index, container = build_index(Source.of(source), tables=tables)
+        index, container = build_index(Source.of(source, stream_index), tables=tables)
         container.close()
         return index
 

@@ -164,6 +164,7 @@ def sample_many(
     snap_seconds: float = 0.0,
     threads: int | None = None,
     engine: str | None = None,
+    stream_index: int | None = None,
 ) -> BatchStream:
     """Sample many videos with several workers, a few results ahead of the consumer.
 
@@ -184,6 +185,7 @@ def sample_many(
         threads: cores per video. By default one, which is best while there are more videos than workers; workers that find
             no more videos then help with those that others are at.
         engine: force an engine by name.
+        stream_index: which stream of each, as in `sample`.
 
     Returns:
         An iterator with one `FrameBatch` per source.
@@ -212,6 +214,7 @@ def sample_many(
         "device": device,
         "threads": None if threads is None else check_threads(threads),
         "engine": engine,
+        "stream_index": stream_index,
     }
     request = {"sampler": sampler, "on_error": on_error, "snap_seconds": snap_seconds}
     count = default_threads() if workers is None else check_threads(workers)

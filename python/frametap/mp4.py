@@ -80,7 +80,7 @@ class SampleTables:
 
 
 def read_tables(source: Source) -> SampleTables | None:
-    """Read the sample tables of the first video track.
+    """Read the sample tables of the first video track, or the track that `source.stream_index` says.
 
     Returns:
         The packets FFmpeg would deliver, or None where the tables cannot tell them exactly or it is no MP4 or MOV file.
@@ -95,13 +95,13 @@ def read_tables(source: Source) -> SampleTables | None:
 
 
 def parse_tables(source: Source) -> SampleTables:
-    """Read the sample tables of the first video track, or say why that is not possible.
+    """Read the sample tables as `read_tables` does, or say why that is not possible.
 
     Raises:
         NotRepresentableError: the tables cannot tell exactly what FFmpeg would deliver; the message is the reason.
         SourceError: the source cannot be read.
     """
-    movie = find_video_track(read_moov(source))
+    movie = find_video_track(read_moov(source), source.stream_index)
     track = movie.track
     codec_tag, width, height = sample_entry(track)
     check_data_references(track)

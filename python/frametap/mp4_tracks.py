@@ -1,4 +1,4 @@
-"""One track of an MP4 or QuickTime file: finding FFmpeg's first video stream, and unrolling its sample tables."""
+"""One track of an MP4 or QuickTime file: finding FFmpeg's video stream, and unrolling its sample tables."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Movie:
     edits_apply: bool
 
 
-def find_video_track(moov: memoryview) -> Movie:
-    """Choose the track that is FFmpeg's first video stream.
+def find_video_track(moov: memoryview, stream_index: int | None = None) -> Movie:
+    """Choose the track that is FFmpeg's first video stream, or the one that is this stream.
 
     Raises:
         NotRepresentableError: there is none, or what FFmpeg would choose is uncertain.
@@ -73,14 +73,15 @@ def find_video_track(moov: memoryview) -> Movie:
         if chosen is None:
             # One track without samples makes FFmpeg ignore the edit lists of those that follow.
             edits_apply = edits_apply and _has_samples(track)
-            chosen = len(tracks) if _is_video(track) else None
+            if stream_index in (None, len(tracks)) and _is_video(track):
+                chosen = len(tracks)
         tracks.append(track)
     if chosen is None:
         raise NotRepresentableError("no video track")
     if not 0 < timescale <= _INT32_MAX:
         raise NotRepresentableError("no movie timescale")
     if _track_id(tracks[chosen]) in _thumbnail_tracks(tracks):
-        raise NotRepresentableError("the first video track is chapter thumbnails")
+        raise NotRepresentableError("the video track is chapter thumbnails")
     return Movie(timescale, chosen, tracks[chosen], edits_apply)
 
 

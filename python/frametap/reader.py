@@ -43,9 +43,11 @@ class VideoReader:
         engine: force an engine by name: "cpu", "nvdec" or "hybrid" (decode on the CPU, convert on the GPU).
         stream: the CUDA stream in whose order batches are complete: a handle, or a stream object of torch, cupy or
             cuda.core. Default: the legacy default stream.
+        stream_index: the number of a video stream in the container; None: the one the index is of, else the first that is
+            no cover picture; -1: the one that FFmpeg finds best, as its tools do.
 
     Raises:
-        SourceError: it cannot be opened, or the index is of another file.
+        SourceError: it cannot be opened, has no such video stream, or the index is of another file or stream.
         DeviceError: the device cannot be used.
 
     Example:
@@ -67,13 +69,14 @@ class VideoReader:
         threads: int | None = None,
         engine: str | None = None,
         stream: Any = None,
+        stream_index: int | None = None,
     ) -> None:
         chosen = check_device(device, engine)
         if stream is not None and chosen == "cpu":
             raise ValueError(
                 "stream is for CUDA devices; a batch on the CPU is complete when sample returns"
             )
-        self.source = Source.of(source)
+        self.source = Source.of(source, stream_index)
         self.transform = check_transform(transform)
         if threads is not None:
             check_threads(threads)
@@ -84,6 +87,7 @@ class VideoReader:
         else:
             self.index = index if isinstance(index, FrameIndex) else FrameIndex.load(index)
             self.index.check(self.source)
+            self.source.choose_stream(self.index.stream_index)
         self._index_milliseconds = (time.perf_counter() - started) * 1e3
         self._engine: Engine | None = create_engine(
             self.source, device, engine, threads, container, stream
@@ -320,6 +324,7 @@ def open(  # noqa: A001 - the name users expect, as in PyAV and gzip
     threads: int | None = None,
     engine: str | None = None,
     stream: Any = None,
+    stream_index: int | None = None,
 ) -> VideoReader:
     """Open a video for reading; see `VideoReader` for arguments, errors and an example."""
     return VideoReader(
@@ -330,14 +335,19 @@ def open(  # noqa: A001 - the name users expect, as in PyAV and gzip
         threads=threads,
         engine=engine,
         stream=stream,
+        stream_index=stream_index,
     )
 
 
-def probe(source: SourceLike) -> VideoInfo:
+def probe(source: SourceLike, *, stream_index: int | None = None) -> VideoInfo:
     """Return what a video's headers and its first picture say, without scanning the file.
 
+    Args:
+        source: path, URL (with the extra `remote`), bytes, or seekable binary file object.
+        stream_index: which stream, as in `VideoReader`.
+
     Raises:
-        SourceError: not a video.
+        SourceError: not a video, or no such video stream.
         DecodeError: no picture of it can be decoded.
 
     Example:
@@ -346,7 +356,7 @@ def probe(source: SourceLike) -> VideoInfo:
         >>> info.width, info.height, info.codec
         (320, 240, 'h264')
     """
-    container = Container(Source.of(source))
+    container = Container(Source.of(source, stream_index))
     try:
         return video_info(container, container.first_picture())
     finally:
@@ -366,6 +376,7 @@ def sample(
     on_error: OnError = "raise",
     snap_seconds: float = 0.0,
     index: FrameIndex | str | os.PathLike[str] | None = None,
+    stream_index: int | None = None,
 ) -> FrameBatch:
     """Sample one video: open it, decode what the sampler wants, convert, close.
 
@@ -381,6 +392,7 @@ def sample(
         on_error: "raise", "skip", "repeat" or "black", per frame that cannot be decoded; see `FrameBatch.ok`.
         snap_seconds: let each frame move this far to one that is cheaper to decode; 0 is exact.
         index: a `FrameIndex` of this source, or the path of a saved one.
+        stream_index: which stream of the container; by default the first video stream, see `VideoReader`.
 
     Returns:
         `FrameBatch` of shape (N, C, H, W) or (N, H, W, C).
@@ -406,5 +418,6 @@ def sample(
         threads=threads,
         engine=engine,
         stream=stream,
+        stream_index=stream_index,
     ) as video:
         return video.sample(sampler, out=out, on_error=on_error, snap_seconds=snap_seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import operator
 import os
 import re
 import stat
@@ -22,6 +23,9 @@ SourceLike: TypeAlias = "str | os.PathLike[str] | os.PathLike[bytes] | bytes | b
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
+# FFmpeg's -1: the stream that av_find_best_stream finds.
+BEST_STREAM = -1
+
 # Enough to tell two files apart that have the same size: container headers differ within their first blocks.
 _FINGERPRINT_BYTES = 64 * 1024
 
@@ -32,20 +36,44 @@ def is_url(text: str) -> bool:
 
 
 class Source(ABC):
-    """One video's bytes, readable at any offset by several threads at once.
+    """One video's bytes, readable at any offset by several threads at once, and which stream of them is meant.
 
-    `name` is what error messages call it. `Source.of` turns whatever a user passes into one.
+    `name` is what error messages call it. `Source.of` turns whatever a user passes into one. `stream_index` is the number
+    of the stream, None for the first video stream that is no cover, `BEST_STREAM` for the one FFmpeg's tools take; the
+    first container opened puts the number there, and those that follow keep to it.
     """
 
     name: str
+    stream_index: int | None = None
 
     @staticmethod
-    def of(source: SourceLike) -> Source:
+    def of(source: SourceLike, stream_index: int | None = None) -> Source:
         """Wrap a path, URL, bytes-like object or seekable binary file object.
 
         Raises:
             SourceError: the path does not exist, is a directory, or the object cannot be read as a file.
         """
+        wrapped = Source._wrap(source)
+        if stream_index is not None:
+            wrapped.choose_stream(stream_index)
+        return wrapped
+
+    def choose_stream(self, stream_index: int) -> None:
+        """Settle which stream is meant.
+
+        Raises:
+            SourceError: it is settled already, and another.
+        """
+        stream_index = operator.index(stream_index)
+        if self.stream_index not in (None, stream_index):
+            raise SourceError(
+                f"{self.name}: is read as stream {self.stream_index} and cannot be read as stream {stream_index} too: leave out "
+                f"stream_index where an index is given, or open the file anew"
+            )
+        self.stream_index = stream_index
+
+    @staticmethod
+    def _wrap(source: SourceLike) -> Source:
         if isinstance(source, Source):
             return source
         if isinstance(source, str) and is_url(source):

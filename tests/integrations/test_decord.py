@@ -29,7 +29,7 @@ torch = real("torch")
 CLIPS = (
     "h264", "hevc", "vp8", "vp9", "mjpeg", "prores", "h264_intra", "h264_pyramid", "h264_mkv", "h264_fragmented", "vfr", "ntsc",
     "late_start", "late_start_mp4", "edit_list", "one_frame", "rotate90", "rotate180", "rotate270", "odd_size", "h264_10bit",
-    "bt709", "full_range", "interlaced", "two_tracks", "long",
+    "bt709", "full_range", "interlaced", "two_tracks", "best_track_last", "long",
 )  # fmt: skip
 EXACT = ("h264_444", "ffv1", "hevc_gbr", "hevc_12bit_444")
 SIZE = {"width": 80, "height": 60}
@@ -178,7 +178,7 @@ def test_names_that_programs_use_beside_the_readers() -> None:
 
 
 def test_loader_makes_the_same_batches(clips: ClipLibrary) -> None:
-    videos = [str(clips["h264"]), str(clips["hevc"]), str(clips["prores"])]
+    videos = [str(clips[name]) for name in ("h264", "hevc", "prores", "best_track_last")]
     for frames, interval, skip in (
         (2, 0, 0),
         (2, 1, 0),

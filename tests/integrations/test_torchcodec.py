@@ -30,6 +30,7 @@ CLIPS = (
     "h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "prores", "h264_open_gop", "hevc_open_gop", "h264_pyramid", "h264_mkv",
     "h264_fragmented", "vfr", "vfr_mkv", "ntsc", "late_start", "late_start_mp4", "edit_list", "one_frame", "rotate90",
     "rotate180", "rotate270", "odd_size", "h264_422", "h264_10bit", "bt709", "full_range", "two_tracks",
+    "best_track_last",
 )  # fmt: skip
 EXACT = ("h264_444", "ffv1", "png_rgb", "hevc_gbr", "hevc_12bit_444")
 # H.264 and HEVC in MP4 with a varying rate: torchcodec tells the nominal duration of every frame.
@@ -71,6 +72,15 @@ def test_frames_and_times_by_number(clip: Path) -> None:
         assert_same_frames(expected.get_frames_at(indices), batch, exact=exact, durations=durations)
     if clip.stem != "png_rgb":  # where frametap knows of the first keyframe only
         assert decoder._get_key_frame_indices() == expected._get_key_frame_indices().tolist()
+
+
+@pytest.mark.parametrize("stream_index", [None, 0, 1])
+@pytest.mark.parametrize("name", ["two_tracks", "best_track_last"])
+def test_any_video_stream(clips: ClipLibrary, name: str, stream_index: int | None) -> None:
+    expected, decoder = both(clips[name], stream_index=stream_index)
+    assert decoder.stream_index == expected.stream_index
+    assert decoder.metadata.num_frames == expected.metadata.num_frames
+    assert_same_frames(expected.get_frames_in_range(0, 12), decoder.get_frames_in_range(0, 12))
 
 
 def test_frames_by_time(clip: Path) -> None:
@@ -224,6 +234,8 @@ MISTAKES: list[tuple[str, Any]] = [
     ("no video", lambda m, _: m.VideoDecoder(b"not a video")),
     ("no source", lambda m, _: m.VideoDecoder(123)),
     ("text", lambda m, _: m.VideoDecoder(io.StringIO("text"))),
+    ("no stream", lambda m, p: m.VideoDecoder(p, stream_index=40)),
+    ("stream's type", lambda m, p: m.VideoDecoder(p, stream_index="1")),
     ("seek mode", lambda m, p: m.VideoDecoder(p, seek_mode="fast")),
     ("order", lambda m, p: m.VideoDecoder(p, dimension_order="CHWN")),
     ("dtype", lambda m, p: m.VideoDecoder(p, output_dtype=torch.float16)),
@@ -268,9 +280,6 @@ def test_errors_are_frametaps_too(clips: ClipLibrary) -> None:
     assert isinstance(pickle.loads(pickle.dumps(caught.value)), ours.DecoderError), (
         "it must come out of a worker"
     )
-    with pytest.raises(ft.UnsupportedError, match="stream 0"):
-        ours.VideoDecoder(clips["two_tracks"], stream_index=1)
-    assert len(ours.VideoDecoder(clips["two_tracks"], stream_index=0)) == 48
     with pytest.raises(ft.UnsupportedError, match="nvdec"), ours.set_cuda_backend("ffmpeg"):
         pass
     with ours.set_cuda_backend("nvdec"):

@@ -14,6 +14,7 @@ from frametap.integrations._reader_cache import ReaderCache
 from frametap.integrations.decord.bridge import bridge_out
 from frametap.integrations.decord.ndarray import Context, NDArray, cpu
 from frametap.integrations.decord.reader import DECORDError, decord_errors
+from frametap.source import BEST_STREAM
 
 # Readers kept open; random order goes to and fro between all videos.
 _OPEN = 16
@@ -135,7 +136,9 @@ class VideoLoader:
 
     def _reader(self, video: int) -> Any:
         device = self._context(video).frametap_device
-        return self._readers.reader(self._uris[video], device=device, transform=self._transform)
+        return self._readers.reader(
+            self._uris[video], device=device, transform=self._transform, stream_index=BEST_STREAM
+        )
 
     def _frames(self, video: int) -> int:
         with decord_errors(), self._reader(video) as reader:

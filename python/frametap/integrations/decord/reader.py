@@ -12,6 +12,7 @@ from numpy.typing import NDArray as NumpyArray
 import frametap as ft
 from frametap.integrations.decord.bridge import bridge_out
 from frametap.integrations.decord.ndarray import Context, NDArray, cpu
+from frametap.source import BEST_STREAM, Source
 
 
 class DECORDError(ft.FrametapError, RuntimeError):
@@ -40,7 +41,8 @@ def _refuse(message: str) -> NoReturn:
 class VideoReader:
     """A video as decord presents it: frames in RGB, (H, W, 3) uint8, by number, in batches, or one after the other.
 
-    `len()` is exact, and frames are those that decoding the whole file gives. Works in forked and spawned workers.
+    `len()` is exact, and frames are those that decoding the whole file gives. Of several video streams it is the one that FFmpeg
+    finds best. Works in forked and spawned workers.
 
     Args:
         uri: path, URL (with the extra `remote`), or object with `read`; one that can seek is read as needed.
@@ -77,6 +79,7 @@ class VideoReader:
         source = uri.read() if hasattr(uri, "read") and not hasattr(uri, "seek") else uri
         self._ctx, self._fault_tol = ctx, fault_tol
         with decord_errors():
+            source = Source.of(source, BEST_STREAM)
             header = ft.probe(source)
             size = (height if height > 0 else header.height, width if width > 0 else header.width)
             self._video = ft.open(

@@ -18,6 +18,7 @@ import frametap as ft
 from frametap.integrations.torchcodec.frames import Frame, FrameBatch
 from frametap.integrations.torchcodec.metadata import VideoStreamMetadata, stream_metadata
 from frametap.integrations.torchcodec.transforms import as_transform
+from frametap.source import BEST_STREAM, Source
 
 __all__ = [
     "CpuFallbackStatus",
@@ -94,7 +95,7 @@ class VideoDecoder:
 
     Args:
         source: path, URL (with the extra `remote`), bytes, uint8 tensor, or file object with `read` and `seek`.
-        stream_index: must be the stream that frametap chooses (the first that players show), or None.
+        stream_index: the number of a video stream; None: the one that FFmpeg finds best.
         dimension_order: "NCHW" or "NHWC".
         num_ffmpeg_threads: cores to decode with; 0: all this process may use.
         device: "cpu" or a CUDA device; default: torch's default device.
@@ -106,7 +107,6 @@ class VideoDecoder:
     Raises:
         DecoderError: the source cannot be opened.
         ValueError, TypeError: an argument makes no sense.
-        UnsupportedError: another stream of the file.
 
     Example:
         >>> from frametap.integrations.torchcodec.decoders import VideoDecoder
@@ -132,10 +132,12 @@ class VideoDecoder:
     ) -> None:
         _check(dimension_order, num_ffmpeg_threads, seek_mode, output_dtype, custom_frame_mappings)
         device = str(torch.get_default_device() if device is None else device)
+        if stream_index is not None and stream_index < 0:
+            raise ValueError(f"the stream index {stream_index} is not a valid stream: count from 0")
         source = _readable(source)
         with _torchcodec_errors():
+            source = Source.of(source, BEST_STREAM if stream_index is None else stream_index)
             header = ft.probe(source)
-            _check_stream(stream_index, header)
             dtype: Any = _DTYPES[output_dtype]
             if dtype == "auto":
                 dtype = "float32" if header.bit_depth > 8 else "uint8"
@@ -311,14 +313,6 @@ def _check_mappings(mappings: Any) -> None:
     for names in (("pts", "pkt_pts"), ("duration", "pkt_duration"), ("key_frame",)):
         if not any(name in frames[0] for name in names):
             raise ValueError(f"the frames of custom_frame_mappings have no {' or '.join(names)}")
-
-
-def _check_stream(stream_index: int | None, header: ft.VideoInfo) -> None:
-    if stream_index is not None and stream_index != header.stream_index:
-        raise ft.UnsupportedError(
-            f"{header.source}: frametap reads stream {header.stream_index}, the one players show, not {stream_index}; "
-            f"pass stream_index=None, or extract the other one with FFmpeg first"
-        )
 
 
 def _readable(source: Any) -> Any:
