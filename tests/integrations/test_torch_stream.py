@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ torch = real("torch")
 
 from torch.utils.data import DataLoader  # noqa: E402
 
-from frametap.integrations.torch import VideoStream, collate  # noqa: E402
+from frametap.integrations.torch import VideoStream, collate, prefetch  # noqa: E402
 
 SMALL = ft.Transform(size=(16, 16))
 SHARDS = [list(range(0, 5)), list(range(5, 7)), [], list(range(7, 18))]
@@ -112,8 +113,11 @@ def test_torchrun_variables_say_who_we_are(
     assert numbers(stream(manifest)) == list(range(1, 18, 3))
 
 
-def test_ranks_of_torch_distributed(manifest: Manifest, tmp_path: Path) -> None:
-    """Two processes in a real process group."""
+@pytest.mark.parametrize("workers", [None, "fork", "spawn"])
+def test_ranks_of_torch_distributed(
+    manifest: Manifest, tmp_path: Path, workers: str | None
+) -> None:
+    """Two processes in a real process group, of which spawned workers know nothing."""
     code = textwrap.dedent(f"""
         import json, sys, torch, frametap as ft
         from frametap.integrations.torch import VideoStream
@@ -121,13 +125,17 @@ def test_ranks_of_torch_distributed(manifest: Manifest, tmp_path: Path) -> None:
         torch.distributed.init_process_group("gloo", init_method="file://{tmp_path}/meet", rank=rank, world_size=2)
         rows = [[{{"video": {manifest.video!r}, "number": n}} for n in range(9)]]
         stream = VideoStream(rows, ft.Uniform(1), ft.Transform(size=(16, 16)))
-        mine = torch.tensor([sample["number"] for sample in stream])
+        context = {workers!r}
+        samples = stream if context is None else torch.utils.data.DataLoader(
+            stream, batch_size=None, num_workers=1, multiprocessing_context=context)
+        mine = torch.tensor([sample["number"] for sample in samples])
         shares = [torch.zeros_like(mine) for _ in range(2)]
         torch.distributed.all_gather(shares, mine)  # hangs or fails unless both have the same number
         print(json.dumps([share.tolist() for share in shares]))
         torch.distributed.destroy_process_group()
     """)
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    assert "RANK" not in environment
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(rank)],
@@ -173,6 +181,42 @@ def test_a_state_of_another_run_is_refused(manifest: Manifest) -> None:
         stream(manifest, seed=3, rank=0, world_size=2).load_state_dict(state)
 
 
+def test_a_state_is_not_spread_over_workers(manifest: Manifest) -> None:
+    first = stream(manifest)
+    samples = iter(first)
+    assert [next(samples)["number"] for _ in range(4)] == [0, 1, 2, 3]
+    resumed = stream(manifest)
+    resumed.load_state_dict(first.state_dict())
+    loader = DataLoader(resumed, batch_size=None, num_workers=2)
+    with pytest.raises(ValueError, match="consumers 1 then and 2 now"):
+        list(loader)
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_where_workers_are_is_not_known_here(manifest: Manifest, context: str) -> None:
+    taken = stream(manifest)
+    loader = DataLoader(taken, batch_size=None, num_workers=1, multiprocessing_context=context)
+    next(iter(loader))
+    with pytest.raises(RuntimeError, match="StatefulDataLoader"):
+        taken.state_dict()
+    next(iter(taken))
+    assert taken.state_dict()["position"] == 1
+
+
+def test_a_state_beside_prefetch(manifest: Manifest) -> None:
+    """The thread is ahead; a state taken in it goes with its batch."""
+    taken = stream(manifest)
+    ahead = prefetch(taken, "cpu", depth=3)
+    next(ahead)
+    with pytest.raises(RuntimeError, match="another thread"):
+        taken.state_dict()
+    assert len(list(ahead)) == 17
+    assert taken.state_dict()["position"] == 18, "nobody is ahead any more"
+    with_state = prefetch(((sample, taken.state_dict()) for sample in taken), "cpu", depth=3)
+    states = [state for _, state in with_state]
+    assert [state["position"] for state in states] == list(range(1, 19))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_stateful_dataloader_resumes(manifest: Manifest, workers: int) -> None:
     stateful = real("torchdata.stateful_dataloader").StatefulDataLoader
@@ -182,14 +226,19 @@ def test_stateful_dataloader_resumes(manifest: Manifest, workers: int) -> None:
         return stateful(dataset, batch_size=3, num_workers=workers, collate_fn=collate)
 
     expected = [batch["number"].tolist() for batch in loader()]
-    first = loader()
-    iterator = iter(first)
-    head = [next(iterator)["number"].tolist() for _ in range(3)]
-    state = first.state_dict()
-    del iterator
-    second = loader()
-    second.load_state_dict(state)
-    assert head + [batch["number"].tolist() for batch in second] == expected
+    for taken in (3, len(expected), None):
+        first = loader()
+        iterator = iter(first)
+        head = [batch["number"].tolist() for batch in islice(iterator, taken)]
+        state = first.state_dict()
+        del iterator
+        second = loader()
+        second.load_state_dict(state)
+        # torchdata goes on to the next epoch where the end of this one was seen.
+        rest = expected if taken is None else expected[taken:]
+        assert [batch["number"].tolist() for batch in second] == rest
+        assert head == expected[:taken]
+        assert [batch["number"].tolist() for batch in second] == expected
 
 
 def test_skipped_samples_keep_the_shares_even(manifest: Manifest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,10 +14,10 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from frametap import Transform, Uniform
 from frametap.integrations.torch_prefetch import prefetch
 from frametap.integrations.torch_samples import (
-    Epoch,
     OnError,
     Recipe,
     Row,
+    SharedNumber,
     Skipped,
     as_row,
     collate,
@@ -90,7 +91,7 @@ class VideoDataset(Dataset):
             seed,
         )
         self._rows, self._length = rows, length_of(rows)
-        self._epoch = Epoch()
+        self._epoch = SharedNumber()
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -128,7 +129,7 @@ class VideoStream(IterableDataset):
         shuffle: permute shards and rows, anew in each epoch.
         seed: of the permutation and of random samplers and crops.
         rank, world_size: this process among how many; default: from torch.distributed, else the variables RANK and
-            WORLD_SIZE that torchrun sets, else 0 of 1.
+            WORLD_SIZE that torchrun sets, else 0 of 1. Workers have those of the process that started them.
 
     Example:
         >>> import frametap as ft
@@ -172,15 +173,25 @@ class VideoStream(IterableDataset):
         )
         self._shards, self._expand, self._shuffle, self._seed = shards, expand, shuffle, seed
         self._rank, self._world_size = rank, world_size
-        self._epoch = Epoch()
+        self._epoch = SharedNumber()
         self._position, self._epoch_of_position, self._resume_at = 0, 0, 0
+        self._resume_consumers = 0
+        self._taken_in_workers = SharedNumber()
+        self._taking_thread: int | None = None  # which may be ahead of others
+        self._parent: tuple[int, int, int] | None = None  # see __setstate__
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch whose order the next iteration takes, from its beginning; reaches running workers too."""
         self._epoch.set(epoch)
 
     def state_dict(self) -> dict[str, int]:
-        """Return where this process (or worker) is: epoch, samples given out, and among how many consumers."""
+        """Return where this process (or worker) is: epoch, samples given out, and among how many consumers.
+
+        Raises:
+            RuntimeError: workers of a DataLoader, or another thread, took the samples: they are ahead of what was consumed.
+        """
+        if get_worker_info() is None:
+            self._refuse_state_of_others()
         return {
             "epoch": self._epoch_of_position,
             "position": self._position,
@@ -197,19 +208,34 @@ class VideoStream(IterableDataset):
         now = {"seed": self._seed, "consumers": self._consumer()[1]}
         if differing := [name for name in now if state[name] != now[name]]:
             told = ", ".join(f"{name} {state[name]} then and {now[name]} now" for name in differing)
-            raise ValueError(
-                f"this state does not continue here: {told}; start the epoch again instead"
-            )
+            raise ValueError(_does_not_continue(told))
         self._epoch.set(state["epoch"])
         self._epoch_of_position = state["epoch"]
         self._position = self._resume_at = state["position"]
+        self._resume_consumers = state["consumers"]
+        self._taking_thread = None
+        self._taken_in_workers.set(0)
 
     def __iter__(self) -> Iterator[dict[str, Any] | Skipped]:
-        """Yield this consumer's samples of the epoch, after those that `load_state_dict` passes over."""
+        """Yield this consumer's samples of the epoch, after those that `load_state_dict` passes over.
+
+        Raises:
+            ValueError: the state loaded is one among another number of consumers: it was loaded before workers were started.
+        """
         epoch = self._epoch.get()
         resume_at = self._resume_at if self._epoch_of_position == epoch else 0
-        self._epoch_of_position, self._position, self._resume_at = epoch, resume_at, 0
         me, consumers = self._consumer()
+        if resume_at and self._resume_consumers != consumers:
+            raise ValueError(
+                _does_not_continue(f"consumers {self._resume_consumers} then and {consumers} now")
+            )
+        self._epoch_of_position, self._position, self._resume_at = epoch, resume_at, 0
+        self._taken_in_workers.set(get_worker_info() is not None)
+        return self._samples(epoch, resume_at, me, consumers)
+
+    def _samples(
+        self, epoch: int, resume_at: int, me: int, consumers: int
+    ) -> Iterator[dict[str, Any] | Skipped]:
         given, mine = 0, None
         for place, (number, row) in enumerate(self._order(epoch)):
             if place % consumers == me:
@@ -218,8 +244,9 @@ class VideoStream(IterableDataset):
                 given += 1
                 if given > resume_at:
                     sample = self._recipe.sample(*mine, epoch)
-                    self._position = given
+                    self._position, self._taking_thread = given, threading.get_ident()
                     yield sample
+        self._taking_thread = None
 
     def _order(self, epoch: int) -> Iterator[tuple[int, Row]]:
         """Yield (row number over all shards in the order of this epoch, row)."""
@@ -244,14 +271,46 @@ class VideoStream(IterableDataset):
         order = np.random.default_rng([self._seed, *key]).permutation(len(items))
         return (items[i] for i in order.tolist())
 
+    def _refuse_state_of_others(self) -> None:
+        if self._taken_in_workers.get():
+            raise RuntimeError(
+                "workers of a DataLoader took the samples, and where they are is not known here: use torchdata's "
+                "StatefulDataLoader, whose state_dict() asks them, or num_workers=0"
+            )
+        if self._taking_thread not in (None, threading.get_ident()):
+            raise RuntimeError(
+                "another thread takes the samples, ahead of what was consumed here: let it take the state with each batch, "
+                "prefetch(((batch, stream.state_dict()) for batch in loader), device)"
+            )
+
     def _consumer(self) -> tuple[int, int]:
         """Return (number of this consumer, how many there are)."""
-        rank, world = _distributed()
-        rank = rank if self._rank is None else self._rank
-        world = world if self._world_size is None else self._world_size
+        rank, world = self._process()
         worker = get_worker_info()
         workers, me = (1, 0) if worker is None else (worker.num_workers, worker.id)
         return rank * workers + me, world * workers
+
+    def _process(self) -> tuple[int, int]:
+        """Return (rank of this process, or of the one that started this worker, how many there are)."""
+        if get_worker_info() is not None and self._parent and self._parent[0] == os.getpid():
+            rank, world = self._parent[1:]
+        else:
+            rank, world = _distributed()
+        return (
+            rank if self._rank is None else self._rank,
+            world if self._world_size is None else self._world_size,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_parent": self._process()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A spawned worker is in no process group: who it works for came with the stream. Only this process may go by it.
+        self.__dict__.update(state, _parent=(os.getpid(), *state["_parent"]), _taking_thread=None)
+
+
+def _does_not_continue(told: str) -> str:
+    return f"this state does not continue here: {told}; start the epoch again instead"
 
 
 def _distributed() -> tuple[int, int]:

@@ -121,15 +121,15 @@ def _seeded(sampler: Any, transform: Any, draws: list[int]) -> tuple[Sampler, Tr
     return sampler, transform
 
 
-class Epoch:
-    """A number that the main process sets and its workers, forked or spawned, see at once."""
+class SharedNumber:
+    """A number that the main process and its workers, forked or spawned, share: set in one, all see it at once."""
 
     def __init__(self) -> None:
         self._shared = torch.zeros((), dtype=torch.int64).share_memory_()
 
-    def set(self, epoch: int) -> None:
+    def set(self, number: int) -> None:
         """Set it for all processes."""
-        self._shared.fill_(epoch)
+        self._shared.fill_(number)
 
     def get(self) -> int:
         """Return what was set last."""
