@@ -98,6 +98,8 @@ STEPS: list[list[Any]] = [
     ["next", "next", "next"],
     [("seek_accurate", 13), "next", "next"],
     ["next", ("skip_frames", 3), "next"],
+    ["next", ("skip_frames", 5), "next", ("skip_frames", 30), "next"],
+    [("__getitem__", 1), ("__getitem__", 4), "next", ("__getitem__", 14), ("__getitem__", 3)],
     [("skip_frames",), "next"],
     [("__getitem__", 10), "next", "next"],
     [("get_batch", [10, 20]), "next"],
@@ -131,6 +133,62 @@ def test_walking(steps: list[Any], clips: ClipLibrary) -> None:
         np.testing.assert_array_equal(frame, reference)
 
 
+def test_positions_that_are_tensors_stay_what_they_are(clips: ClipLibrary) -> None:
+    reader = decord.VideoReader(str(clips["h264"]))
+    for position in (torch.tensor(-1), np.array(5), np.int64(5)):
+        before = int(position)
+        reader[position].asnumpy()
+        if before > 0:
+            reader.seek(position)
+            reader.seek_accurate(position)
+            reader.next()
+        reader[7]
+        assert int(position) == before
+
+
+def test_a_refused_position_leaves_the_reader_where_it_was(clips: ClipLibrary) -> None:
+    reader = decord.VideoReader(str(clips["h264"]))
+    everything = reader[:].asnumpy()
+    reader[3]
+    for mistake in (
+        lambda: reader[2.0],
+        lambda: reader.seek_accurate(5.0),
+        lambda: reader.seek(5.0),
+    ):
+        with pytest.raises(decord.DECORDError, match="integers"):
+            mistake()
+    np.testing.assert_array_equal(reader.next().asnumpy(), everything[4])
+
+
+def test_arguments_that_decord_takes(clips: ClipLibrary) -> None:
+    path = str(clips["h264"])
+    for module in (theirs, decord):
+        assert module.VideoReader(path, num_threads=-1)[0].shape == (120, 160, 3)
+        assert module.VideoReader(path, fault_tol="2")[0].shape == (120, 160, 3)
+        for size, frame in (((-1, -1), (120, 160)), ((60, -1), (60, 160)), ((0, 0), (120, 160))):
+            loader = module.VideoLoader([path], module.cpu(0), (4, *size, 3), 0, 0, 0)
+            assert loader.next()[0].shape == (4, *frame, 3)
+
+
+def test_going_forward_decodes_no_frame_twice(
+    clips: ClipLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, started = str(clips["h264"]), []
+    batches = ft.VideoReader.batches
+    monkeypatch.setattr(
+        ft.VideoReader, "batches", lambda *a, **k: (started.append(1), batches(*a, **k))[1]
+    )
+    everything = decord.VideoReader(path)[:].asnumpy()
+    reader = decord.VideoReader(path)
+    for position in range(0, 42, 6):
+        np.testing.assert_array_equal(reader[position].asnumpy(), everything[position])
+    reader.skip_frames(5)
+    np.testing.assert_array_equal(reader.next().asnumpy(), everything[42])
+    assert len(started) == 1
+    reader[0], reader[30]
+    assert len(started) == 3
+
+
 def test_seek_goes_to_the_keyframe_before(clips: ClipLibrary) -> None:
     reader = decord.VideoReader(str(clips["h264"]))
     everything = reader[:].asnumpy()
@@ -148,6 +206,7 @@ MISTAKES: list[tuple[str, Any]] = [
     ("batch", lambda m, p: m.VideoReader(p).get_batch([0, 48])),
     ("negative batch", lambda m, p: m.VideoReader(p).get_batch([-49])),
     ("time", lambda m, p: m.VideoReader(p).get_frame_timestamp([99])),
+    ("list", lambda m, p: m.VideoReader(p)[[1, 2]]),
     ("seek", lambda m, p: m.VideoReader(p).seek(48)),
     ("seek before", lambda m, p: m.VideoReader(p).seek_accurate(-1)),
     ("skip", lambda m, p: m.VideoReader(p).skip_frames(0)),
@@ -256,6 +315,18 @@ def test_damage(clips: ClipLibrary, tmp_path: Path) -> None:
     assert decord.VideoReader(path, fault_tol=0.5).get_batch([0, 30, 40]).shape[0] == 3
     with pytest.raises(decord.DECORDLimitReachedError):
         decord.VideoReader(path, fault_tol=0.02).get_batch([0, 47])
+
+
+def test_damage_on_the_way_to_a_frame_is_passed_over(clips: ClipLibrary) -> None:
+    path = clips["h264"]
+    index, data = ft.FrameIndex.build(path), bytearray(path.read_bytes())
+    start, size = int(index.position[6]), int(index.size[6])
+    data[start + 8 : start + size] = b"\xaa" * (size - 8)
+    for fault_tol in (-1, 0):
+        reader = decord.VideoReader(bytes(data), fault_tol=fault_tol)
+        reader[0]
+        expected = decord.VideoReader(path)[14].asnumpy()
+        np.testing.assert_array_equal(reader[14].asnumpy(), expected)
 
 
 def test_arrays_and_bridges(clips: ClipLibrary) -> None:

@@ -41,6 +41,15 @@ def test_sample_is_what_frametap_samples(videos: list[str]) -> None:
     assert sample["row"] == 1
 
 
+def test_row_numbers_that_are_tensors_stay_what_they_are(videos: list[str]) -> None:
+    dataset, number = VideoDataset(videos, ft.Uniform(1), SMALL), torch.tensor(-1)
+    assert dataset[number]["row"] == len(videos) - 1
+    assert type(dataset[number]["row"]) is int
+    assert number.item() == -1
+    with pytest.raises(TypeError, match="integer"):
+        dataset[1.0]
+
+
 def tables(videos: list[str]) -> Iterator[tuple[str, Any]]:
     rows = [{"path": video, "label": 10 + i, "text": f"clip {i}"} for i, video in enumerate(videos)]
     columns = {name: [row[name] for row in rows] for name in rows[0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -103,6 +104,9 @@ class VideoDataset(Dataset):
         Raises:
             FrametapError: it failed, and `on_error` is "raise".
         """
+        number = operator.index(
+            number
+        )  # a tensor would be changed in place, and end up in the sample
         if not -self._length <= number < self._length:
             raise IndexError(f"row {number} does not exist: there are {self._length}")
         number %= self._length

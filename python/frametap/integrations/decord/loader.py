@@ -13,7 +13,7 @@ import frametap as ft
 from frametap.integrations._reader_cache import ReaderCache
 from frametap.integrations.decord.bridge import bridge_out
 from frametap.integrations.decord.ndarray import Context, NDArray, cpu
-from frametap.integrations.decord.reader import DECORDError, decord_errors
+from frametap.integrations.decord.reader import DECORDError, decord_errors, rescaled
 from frametap.source import BEST_STREAM
 
 # Readers kept open; random order goes to and fro between all videos.
@@ -30,7 +30,7 @@ class VideoLoader:
     Args:
         uris: paths.
         ctx: a context, or several, over which the videos are spread in turn.
-        shape: (N, height, width, 3).
+        shape: (N, height, width, 3); a height or width of -1 keeps the video's own.
         interval: frames left out inside a batch.
         skip: frames left out between batches.
         shuffle: 0: one video after the other; 1: videos in random turns, each in order; 2: random order of all batches;
@@ -70,7 +70,13 @@ class VideoLoader:
             raise DECORDError(f"shuffle must be 0, 1, 2 or 3, got {shuffle!r}")
         self._uris = [os.fspath(uri).strip() for uri in uris]
         self._contexts = contexts
-        self._transform = ft.Transform(size=(shape[1], shape[2]), layout="NHWC")
+        if min(shape[1:3]) > 0:
+            same = ft.Transform(size=(shape[1], shape[2]), layout="NHWC")
+            self._transforms = [same] * len(self._uris)
+        else:
+            with decord_errors():
+                headers = [ft.probe(uri, stream_index=BEST_STREAM) for uri in self._uris]
+            self._transforms = [rescaled(header, shape[1], shape[2]) for header in headers]
         self._readers = ReaderCache(_OPEN)
         self._offsets = np.arange(shape[0]) * (interval + 1)
         self._shuffle = shuffle
@@ -137,7 +143,10 @@ class VideoLoader:
     def _reader(self, video: int) -> Any:
         device = self._context(video).frametap_device
         return self._readers.reader(
-            self._uris[video], device=device, transform=self._transform, stream_index=BEST_STREAM
+            self._uris[video],
+            device=device,
+            transform=self._transforms[video],
+            stream_index=BEST_STREAM,
         )
 
     def _frames(self, video: int) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import numpy as np
@@ -38,6 +39,19 @@ def _refuse(message: str) -> NoReturn:
     raise AssertionError(message)  # what decord raises for a position outside
 
 
+def _as_number(position: Any) -> int:
+    """Return a plain int: arithmetic on a tensor or an array would change the caller's in place."""
+    if isinstance(position, (float, np.floating)):
+        raise DECORDError(f"frame numbers are integers, got {position!r}")
+    return operator.index(position)
+
+
+def rescaled(header: ft.VideoInfo, height: int, width: int) -> ft.Transform:
+    """Return the transform to pictures of a size, of which what is not above 0 is the video's own."""
+    size = (height if height > 0 else header.height, width if width > 0 else header.width)
+    return ft.Transform(size=size, layout="NHWC")
+
+
 class VideoReader:
     """A video as decord presents it: frames in RGB, (H, W, 3) uint8, by number, in batches, or one after the other.
 
@@ -48,7 +62,7 @@ class VideoReader:
         uri: path, URL (with the extra `remote`), or object with `read`; one that can seek is read as needed.
         ctx: `cpu()` or `gpu(n)`.
         width, height: of the output; -1 keeps the video's own.
-        num_threads: cores to decode with; 0: all this process may use.
+        num_threads: cores to decode with; 0 or less: all this process may use.
         fault_tol: how many damaged frames may be filled in from a neighbour: below 1 a share of the video's frames, from 1
             on a number. Negative: none, the first raises.
 
@@ -77,21 +91,22 @@ class VideoReader:
         if not isinstance(ctx, Context):
             _refuse(f"ctx must be cpu() or gpu(), got {ctx!r}")
         source = uri.read() if hasattr(uri, "read") and not hasattr(uri, "seek") else uri
-        self._ctx, self._fault_tol = ctx, fault_tol
+        self._ctx, self._fault_tol = ctx, float(fault_tol)
         with decord_errors():
             source = Source.of(source, BEST_STREAM)
             header = ft.probe(source)
-            size = (height if height > 0 else header.height, width if width > 0 else header.width)
             self._video = ft.open(
                 source,
                 device=ctx.frametap_device,
-                transform=ft.Transform(size=size, layout="NHWC"),
-                threads=num_threads or None,
+                transform=rescaled(header, height, width),
+                threads=num_threads if num_threads > 0 else None,
             )
         self._index = self._video.index
+        self._keys = np.flatnonzero(self._index.keyframes)
         self._average_fps = header.average_fps or self._index.average_fps
         self._position = 0
-        self._ahead: Iterator[ft.FrameBatch] | None = None  # frames from _position on
+        self._ahead: Iterator[ft.FrameBatch] | None = None  # frames from _next_ahead on
+        self._next_ahead = 0
         self._damaged: set[int] = set()
 
     def __len__(self) -> int:
@@ -107,6 +122,7 @@ class VideoReader:
         """
         if isinstance(idx, slice):
             return self.get_batch(range(*idx.indices(len(self))))
+        idx = _as_number(idx)
         place = idx + len(self) if idx < 0 else idx
         if not 0 <= place < len(self):
             raise IndexError(f"frame {idx} does not exist: there are {len(self)}")
@@ -121,18 +137,28 @@ class VideoReader:
         """
         if self._position >= len(self):
             raise StopIteration
-        if self._ahead is None:
-            rest = ft.Indices(range(self._position, len(self)))
-            self._ahead = self._video.batches(1, rest, on_error=self._on_error)
         try:
             with decord_errors():
-                batch = next(self._ahead)
+                batch = next(self._frames_from(self._position))
                 self._check(batch)
         except ft.FrametapError:
             self._ahead = None
             raise
         self._position += 1
+        self._next_ahead = self._position
         return bridge_out(NDArray(batch[0], self._ctx))
+
+    def _frames_from(self, place: int) -> Iterator[ft.FrameBatch]:
+        """Return the frames from a place on: those that are being decoded where it is near, else it starts there."""
+        between = np.searchsorted(self._keys, [self._next_ahead, place], side="right")
+        if self._ahead is not None and place >= self._next_ahead and np.diff(between) <= 1:
+            with suppress(ft.FrametapError):  # damage in what nobody asked for: start there
+                for _ in range(place - self._next_ahead):
+                    next(self._ahead)
+                return self._ahead
+        rest = ft.Indices(range(place, len(self)))
+        self._ahead = self._video.batches(1, rest, on_error=self._on_error)
+        return self._ahead
 
     def get_batch(self, indices: Any) -> Any:
         """Return frames by number, (N, H, W, 3); order and duplicates are kept, negative numbers count from the end.
@@ -156,7 +182,7 @@ class VideoReader:
 
     def get_key_indices(self) -> list[int]:
         """Return the numbers of the keyframes."""
-        return np.flatnonzero(self._index.keyframes).tolist()
+        return self._keys.tolist()
 
     def get_frame_timestamp(self, idx: Any) -> NumpyArray[np.float32]:
         """Return when frames come on screen and leave it, in seconds after the first frame comes.
@@ -174,21 +200,19 @@ class VideoReader:
 
     def seek(self, pos: int) -> None:
         """Go to the keyframe at or before a frame."""
-        self._check_position(pos)
-        keys = np.flatnonzero(self._index.keyframes)
-        before = int(np.searchsorted(keys, pos, side="right")) - 1
-        self._go_to(int(keys[max(0, before)]))
+        before = int(np.searchsorted(self._keys, self._checked(pos), side="right")) - 1
+        self._position = int(self._keys[max(0, before)])
 
     def seek_accurate(self, pos: int) -> None:
         """Go to a frame."""
-        self._check_position(pos)
-        self._go_to(pos)
+        self._position = self._checked(pos)
 
     def skip_frames(self, num: int = 1) -> None:
         """Pass over frames."""
+        num = _as_number(num)
         if num < 1:
             _refuse(f"num must be at least 1, got {num}")
-        self._go_to(min(self._position + num, len(self)))
+        self._position = min(self._position + num, len(self))
 
     @property
     def _on_error(self) -> Any:
@@ -204,13 +228,11 @@ class VideoReader:
                 f"not let pass; the first error was: {batch.error}"
             )
 
-    def _go_to(self, place: int) -> None:
-        if place != self._position:
-            self._position, self._ahead = place, None
-
-    def _check_position(self, pos: int) -> None:
+    def _checked(self, pos: int) -> int:
+        pos = _as_number(pos)
         if not 0 <= pos < len(self):
             _refuse(f"position {pos} is outside the video of {len(self)} frames")
+        return pos
 
     def _validated(self, indices: Any) -> NumpyArray[np.int64]:
         frames = np.array(indices, dtype=np.int64)
