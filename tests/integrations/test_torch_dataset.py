@@ -70,6 +70,12 @@ def test_tables_of_every_kind_give_the_same_samples(videos: list[str]) -> None:
         assert batch["path"].shape == (2, 2, 3, 32, 48), kind
 
 
+@pytest.mark.parametrize("name", ["pts_seconds", "indices", "ok", "row", "num_frames", "skipped"])
+def test_columns_that_have_the_name_of_something_else(videos: list[str], name: str) -> None:
+    with pytest.raises(ValueError, match=f"column '{name}'"):
+        VideoDataset([{"video": videos[0], name: 77}], ft.Uniform(1), SMALL)[0]
+
+
 def test_columns_of_videos(videos: list[str]) -> None:
     """A pandas series, an Arrow column, and the cells of a Hugging Face `Video(decode=False)` column."""
     expected = VideoDataset(videos, ft.Uniform(2), SMALL)[2]["video"]

@@ -55,7 +55,7 @@ class VideoDataset(Dataset):
 
     Raises:
         TypeError: `rows` has no length.
-        ValueError: a column has a name that the sample uses itself.
+        ValueError: a column has a name that a sample or its batch uses itself.
 
     Example:
         >>> import frametap as ft

@@ -18,8 +18,8 @@ from frametap.timeline import Sampler
 
 Row = Mapping[str, Any]
 OnError = Literal["raise", "skip", "repeat", "black"]
-# What a sample holds beside the columns of its row.
-_OURS = ("pts_seconds", "indices", "ok", "row")
+# What a sample, and then a batch, holds beside the columns of its row.
+_OURS = ("pts_seconds", "indices", "ok", "row", "num_frames", "skipped")
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def as_row(item: Any, video_key: str) -> Row:
     row: Row = item if isinstance(item, Mapping) else {video_key: item}
     if taken := [name for name in _OURS if name in row]:
         raise ValueError(
-            f"the column {taken[0]!r} has the name of something a sample holds: rename it"
+            f"the column {taken[0]!r} has the name of something a sample or batch holds: rename it"
         )
     if video_key not in row:
         raise ValueError(
