@@ -123,10 +123,10 @@ class Container:
         else:
             chosen = next((stream for stream in streams.video if stream.index == wanted), None)
         if chosen is None:
-            kind = {s.index: s.type for s in streams}.get(wanted, "not there")
+            kind = {s.index: s.type for s in streams}.get(wanted)
             videos = ", ".join(str(s.index) for s in streams.video)
             raise SourceError(
-                f"{self.source.name}: stream {wanted} is no video stream ({kind}); "
+                f"{self.source.name}: stream {wanted} is not a {f'video stream ({kind})' if kind else 'valid stream'}; "
                 + (f"set stream_index to one of {videos}" if videos else "nor is any other")
             )
         for stream in streams:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def test_frames_and_times_by_number(clip: Path) -> None:
         batch = decoder.get_frames_at(indices)
         assert_same_frames(expected.get_frames_at(indices), batch, exact=exact, durations=durations)
     if clip.stem != "png_rgb":  # where frametap knows of the first keyframe only
-        assert decoder._get_key_frame_indices() == expected._get_key_frame_indices().tolist()
+        assert torch.equal(decoder._get_key_frame_indices(), expected._get_key_frame_indices())
 
 
 @pytest.mark.parametrize("stream_index", [None, 0, 1])
@@ -212,9 +213,12 @@ def test_num_ffmpeg_threads_and_seek_mode_change_nothing(clips: ClipLibrary) -> 
     expected = ours.VideoDecoder(clips["hevc"])[17]
     for arguments in (
         {"num_ffmpeg_threads": 0},
+        {"num_ffmpeg_threads": -1},
         {"num_ffmpeg_threads": 2},
         {"seek_mode": "approximate"},
         {"device": "cpu"},
+        {"device": "cpu:0"},
+        {"device": torch.device("cpu", 0)},
     ):
         assert torch.equal(ours.VideoDecoder(clips["hevc"], **arguments)[17], expected)
 
@@ -229,40 +233,79 @@ def test_custom_frame_mappings(clips: ClipLibrary) -> None:
                 module.VideoDecoder(clips["h264"], custom_frame_mappings=bad)
 
 
-MISTAKES: list[tuple[str, Any]] = [
-    ("no file", lambda m, _: m.VideoDecoder("absent.mp4")),
-    ("no video", lambda m, _: m.VideoDecoder(b"not a video")),
-    ("no source", lambda m, _: m.VideoDecoder(123)),
-    ("text", lambda m, _: m.VideoDecoder(io.StringIO("text"))),
-    ("no stream", lambda m, p: m.VideoDecoder(p, stream_index=40)),
-    ("stream's type", lambda m, p: m.VideoDecoder(p, stream_index="1")),
-    ("seek mode", lambda m, p: m.VideoDecoder(p, seek_mode="fast")),
-    ("order", lambda m, p: m.VideoDecoder(p, dimension_order="CHWN")),
-    ("dtype", lambda m, p: m.VideoDecoder(p, output_dtype=torch.float16)),
-    ("threads", lambda m, p: m.VideoDecoder(p, num_ffmpeg_threads=None)),
-    ("both modes", lambda m, p: m.VideoDecoder(p, seek_mode="approximate", custom_frame_mappings="{}")),
-    ("frame", lambda m, p: m.VideoDecoder(p).get_frame_at(48)),
-    ("negative frame", lambda m, p: m.VideoDecoder(p).get_frame_at(-49)),
-    ("frames", lambda m, p: m.VideoDecoder(p).get_frames_at([0, 48])),
-    ("key", lambda m, p: m.VideoDecoder(p)["a"]),
-    ("early", lambda m, p: m.VideoDecoder(p).get_frame_played_at(-0.1)),
-    ("late", lambda m, p: m.VideoDecoder(p).get_frame_played_at(2.0)),
-    ("late batch", lambda m, p: m.VideoDecoder(p).get_frames_played_at([0.0, 2.0])),
-    ("turned", lambda m, p: m.VideoDecoder(p).get_frames_played_in_range(1.0, 0.5)),
-    ("long", lambda m, p: m.VideoDecoder(p).get_frames_played_in_range(1.0, 2.5)),
-    ("late range", lambda m, p: m.VideoDecoder(p).get_frames_played_in_range(2.0, 2.0)),
-    ("fps", lambda m, p: m.VideoDecoder(p).get_frames_played_in_range(0.0, 1.0, fps=0)),
-    ("transform", lambda m, p: m.VideoDecoder(p, transforms=["resize"])),
-    ("backend", lambda m, _: m.set_cuda_backend("vaapi").__enter__()),
+# What programs do wrong, and what their tests look for in the message.
+MISTAKES: list[tuple[str, Any, str]] = [
+    ("no file", lambda m, _: m.VideoDecoder("absent.mp4"), ""),
+    ("no video", lambda m, _: m.VideoDecoder(b"not a video"), ""),
+    ("no source", lambda m, _: m.VideoDecoder(123), "Unknown source type"),
+    ("text", lambda m, _: m.VideoDecoder(io.StringIO("text")), "binary reading?"),
+    ("no stream", lambda m, p: m.VideoDecoder(p, stream_index=40), "40 is not a valid stream"),
+    ("stream's type", lambda m, p: m.VideoDecoder(p, stream_index="1"), ""),
+    ("seek mode", lambda m, p: m.VideoDecoder(p, seek_mode="fast"), "Invalid seek mode (fast)"),
+    ("order", lambda m, p: m.VideoDecoder(p, dimension_order="CHWN"), "Invalid dimension order (CHWN)"),
+    ("dtype", lambda m, p: m.VideoDecoder(p, output_dtype=torch.float16), "Invalid output_dtype"),
+    ("threads", lambda m, p: m.VideoDecoder(p, num_ffmpeg_threads=None), "should be an int"),
+    ("no device", lambda m, p: m.VideoDecoder(p, device="bad"), ""),
+    ("another device", lambda m, p: m.VideoDecoder(p, device="mps"), "Unknown device type: mps"),
+    ("device by number", lambda m, p: m.VideoDecoder(p, device=0), ""),
+    ("both modes", lambda m, p: m.VideoDecoder(p, seek_mode="approximate", custom_frame_mappings="{}"),
+     "incompatible with seek_mode='approximate'"),
+    ("no JSON", lambda m, p: m.VideoDecoder(p, custom_frame_mappings="{"), "Invalid custom frame mappings"),
+    ("no mappings", lambda m, p: m.VideoDecoder(p, custom_frame_mappings="{}"), "missing the required 'frames' key"),
+    ("half a mapping", lambda m, p: m.VideoDecoder(p, custom_frame_mappings='{"frames": [{"pts": 1}]}'),
+     "keys are required in the frame metadata"),
+    ("frame", lambda m, p: m.VideoDecoder(p).get_frame_at(48), "must be less than 48"),
+    ("negative frame", lambda m, p: m.VideoDecoder(p).get_frame_at(-49),
+     "negative indices must have an absolute value less than the number of frames"),
+    ("frames", lambda m, p: m.VideoDecoder(p).get_frames_at([0, 48]), "Invalid frame index=48"),
+    ("frame names", lambda m, p: m.VideoDecoder(p).get_frames_at(["a"]), ""),
+    ("key", lambda m, p: m.VideoDecoder(p)["a"], "Unsupported key type"),
+    ("early", lambda m, p: m.VideoDecoder(p).get_frame_played_at(-0.1), "Invalid pts in seconds: -0.1"),
+    ("late", lambda m, p: m.VideoDecoder(p).get_frame_played_at(2.0), "greater than or equal to 0"),
+    ("a time's name", lambda m, p: m.VideoDecoder(p).get_frame_played_at("1"), ""),
+    ("no time", lambda m, p: m.VideoDecoder(p).get_frame_played_at(None), ""),
+    ("early batch", lambda m, p: m.VideoDecoder(p).get_frames_played_at([-1.0]), "must be greater than or equal to"),
+    ("late batch", lambda m, p: m.VideoDecoder(p).get_frames_played_at([0.0, 2.0]), "must be less than"),
+    ("no times", lambda m, p: m.VideoDecoder(p).get_frames_played_at([None]),
+     "Couldn't convert timestamps input to a tensor"),
+    ("names of times", lambda m, p: m.VideoDecoder(p).get_frames_played_at(["a"]), "Couldn't convert timestamps"),
+    ("turned", lambda m, p: m.VideoDecoder(p).get_frames_played_in_range(1.0, 0.5), "Invalid start seconds: 1.0"),
+    ("long", lambda m, p: m.VideoDecoder(p).get_frames_played_in_range(1.0, 2.5), "Invalid stop seconds: 2.5"),
+    ("late range", lambda m, p: m.VideoDecoder(p).get_frames_played_in_range(2.0, 2.0), "Invalid start seconds: 2.0"),
+    ("fps", lambda m, p: m.VideoDecoder(p).get_frames_played_in_range(0.0, 1.0, fps=0), "fps must be positive"),
+    ("transform", lambda m, p: m.VideoDecoder(p, transforms=["resize"]), "nsupported transform"),
+    ("backend", lambda m, _: m.set_cuda_backend("vaapi").__enter__(), ""),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("mistake", [pytest.param(call, id=name) for name, call in MISTAKES])
-def test_mistakes_raise_the_same_errors(mistake: Any, clips: ClipLibrary) -> None:
-    with pytest.raises((Exception,)) as expected:
+@pytest.mark.parametrize(
+    ("mistake", "phrase"), [pytest.param(call, phrase, id=name) for name, call, phrase in MISTAKES]
+)
+def test_mistakes_raise_the_same_errors(mistake: Any, phrase: str, clips: ClipLibrary) -> None:
+    with pytest.raises((Exception,), match=re.escape(phrase)) as expected:
         mistake(theirs, clips["h264"])
-    with pytest.raises(expected.type):
+    with pytest.raises(expected.type, match=re.escape(phrase)):
         mistake(ours, clips["h264"])
+
+
+NUMBERS: list[Any] = [
+    torch.tensor([0.5, 7]), torch.tensor(3), 5, [torch.tensor(1)], range(3), (1, 2), np.array([1, 2]),
+    torch.tensor([1, 2], dtype=torch.uint8), torch.tensor([]), torch.tensor([True, False]), [-1, -48],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("indices", NUMBERS, ids=str)
+def test_frame_numbers_of_all_kinds(clips: ClipLibrary, indices: Any) -> None:
+    expected, decoder = both(clips["h264_444"])
+    assert_same_frames(expected.get_frames_at(indices), decoder.get_frames_at(indices), exact=True)
+
+
+def test_frame_numbers_that_are_none(clips: ClipLibrary) -> None:
+    decoder = ours.VideoDecoder(clips["h264"])
+    for indices in ([0.5], np.array([0.5]), [[0, 1]], torch.tensor([[0, 1]]), [None]):
+        with pytest.raises((TypeError, RuntimeError), match="frame numbers"):
+            decoder.get_frames_at(indices)
+    assert len(decoder.get_frames_at([])) == 0
 
 
 def test_no_pictures_is_the_same_error(clips: ClipLibrary) -> None:

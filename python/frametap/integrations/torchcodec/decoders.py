@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import json
 import numbers
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -15,6 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 import frametap as ft
+from frametap.integrations.torchcodec.arguments import (
+    DTYPES,
+    check_arguments,
+    device_name,
+    frame_numbers,
+    readable,
+    times,
+)
 from frametap.integrations.torchcodec.frames import Frame, FrameBatch
 from frametap.integrations.torchcodec.metadata import VideoStreamMetadata, stream_metadata
 from frametap.integrations.torchcodec.transforms import as_transform
@@ -28,8 +33,6 @@ __all__ = [
     "VideoStreamMetadata",
     "set_cuda_backend",
 ]
-
-_DTYPES = {torch.uint8: "uint8", torch.float32: "float32", "auto": "auto"}
 
 
 class DecoderError(ft.FrametapError, RuntimeError, ValueError):
@@ -97,7 +100,7 @@ class VideoDecoder:
         source: path, URL (with the extra `remote`), bytes, uint8 tensor, or file object with `read` and `seek`.
         stream_index: the number of a video stream; None: the one that FFmpeg finds best.
         dimension_order: "NCHW" or "NHWC".
-        num_ffmpeg_threads: cores to decode with; 0: all this process may use.
+        num_ffmpeg_threads: cores to decode with; 0 or less: all this process may use.
         device: "cpu" or a CUDA device; default: torch's default device.
         seek_mode: "exact" or "approximate"; both are exact.
         transforms: `Resize`, `CenterCrop`, `RandomCrop`, torchvision's v2 twins included, on CUDA too.
@@ -130,22 +133,27 @@ class VideoDecoder:
         output_dtype: torch.dtype | Literal["auto"] = torch.uint8,
         custom_frame_mappings: Any = None,
     ) -> None:
-        _check(dimension_order, num_ffmpeg_threads, seek_mode, output_dtype, custom_frame_mappings)
-        device = str(torch.get_default_device() if device is None else device)
+        check_arguments(
+            dimension_order, num_ffmpeg_threads, seek_mode, output_dtype, custom_frame_mappings
+        )
+        device = device_name(device)
         if stream_index is not None and stream_index < 0:
-            raise ValueError(f"the stream index {stream_index} is not a valid stream: count from 0")
-        source = _readable(source)
+            raise ValueError(f"stream {stream_index} is not a valid stream: count from 0")
+        source = readable(source)
         with _torchcodec_errors():
             source = Source.of(source, BEST_STREAM if stream_index is None else stream_index)
             header = ft.probe(source)
-            dtype: Any = _DTYPES[output_dtype]
+            dtype: Any = DTYPES[output_dtype]
             if dtype == "auto":
                 dtype = "float32" if header.bit_depth > 8 else "uint8"
             transform = as_transform(
                 transforms, header.height, header.width, dtype=dtype, layout=dimension_order
             )
             self._video = ft.open(
-                source, device=device, transform=transform, threads=num_ffmpeg_threads or None
+                source,
+                device=device,
+                transform=transform,
+                threads=num_ffmpeg_threads if num_ffmpeg_threads > 0 else None,
             )
         self._index = self._video.index
         self.metadata = stream_metadata(header, self._index)
@@ -162,7 +170,9 @@ class VideoDecoder:
             return self.get_frames_at(range(*key.indices(len(self)))).data
         if isinstance(key, numbers.Integral):
             return self.get_frame_at(int(key)).data
-        raise TypeError(f"a decoder is indexed by an int or a slice, got {type(key).__name__}")
+        raise TypeError(
+            f"Unsupported key type: {type(key).__name__}; index a decoder by an int or a slice"
+        )
 
     @property
     def cpu_fallback(self) -> CpuFallbackStatus:
@@ -182,11 +192,14 @@ class VideoDecoder:
         )
 
     def get_frames_at(self, indices: Any) -> FrameBatch:
-        """Return frames by number (tensor or list); order and duplicates are kept."""
+        """Return frames by number (tensor or list); order and duplicates are kept.
+
+        Raises:
+            IndexError: there is no such frame.
+            DecoderError: it is damaged.
+        """
         with _torchcodec_errors():
-            batch = self._video.frames_at(
-                indices.tolist() if isinstance(indices, torch.Tensor) else indices
-            )
+            batch = self._video.frames_at(self._existing(frame_numbers(indices)))
         self._cpu_fallback.note(batch.report)
         return FrameBatch(
             batch.torch(),
@@ -204,7 +217,9 @@ class VideoDecoder:
         Raises:
             IndexError: the time is before the first frame, or at or after the end.
         """
-        return self.get_frame_at(int(self._played_at(np.array([seconds], float), IndexError)[0]))
+        if isinstance(seconds, str):
+            raise TypeError(f"seconds is a number, got {seconds!r}")
+        return self.get_frame_at(int(self._played_at(np.array([float(seconds)]), IndexError)[0]))
 
     def get_frames_played_at(self, seconds: Any) -> FrameBatch:
         """Return the frames on screen at the given times (tensor or list); order and duplicates are kept.
@@ -212,9 +227,7 @@ class VideoDecoder:
         Raises:
             DecoderError: a time is before the first frame, or at or after the end.
         """
-        return self.get_frames_at(
-            self._played_at(np.asarray(seconds, np.float64).reshape(-1), DecoderError)
-        )
+        return self.get_frames_at(self._played_at(times(seconds).numpy(), DecoderError))
 
     def get_frames_played_in_range(
         self, start_seconds: float, stop_seconds: float, fps: float | None = None
@@ -225,13 +238,18 @@ class VideoDecoder:
             ValueError: the range is not inside the video, or turned round.
         """
         begin, end = self._span()
+        name = self._video.source.name
         if not start_seconds <= stop_seconds:
             raise ValueError(
-                f"start_seconds ({start_seconds}) must not be after stop_seconds ({stop_seconds})"
+                f"{name}: Invalid start seconds: {start_seconds}: it must be less than or equal to stop seconds ({stop_seconds})"
             )
-        if not (begin <= start_seconds < end and stop_seconds <= end):
+        if not begin <= start_seconds < end:
             raise ValueError(
-                f"the video plays from {begin} to {end} s, not from {start_seconds} to {stop_seconds} s"
+                f"{name}: Invalid start seconds: {start_seconds}: it {_bounds(begin, end)}"
+            )
+        if not stop_seconds <= end:
+            raise ValueError(
+                f"{name}: Invalid stop seconds: {stop_seconds}: it must be less than or equal to {end}"
             )
         if fps is not None:
             return self._resampled(start_seconds, stop_seconds, fps)
@@ -248,12 +266,26 @@ class VideoDecoder:
         """Return all frames; with `fps`, the whole video resampled to that constant rate."""
         return self.get_frames_played_in_range(*self._span(), fps=fps)
 
-    def _get_key_frame_indices(self) -> list[int]:
-        return np.flatnonzero(self._index.keyframes).tolist()
+    def _get_key_frame_indices(self) -> torch.Tensor:
+        return torch.from_numpy(np.flatnonzero(self._index.keyframes))
+
+    def _existing(self, frames: list[int]) -> list[int]:
+        count = len(self)
+        for frame in frames:
+            if not -count <= frame < count:
+                raise IndexError(
+                    f"{self._video.source.name}: Invalid frame index={frame} for stream_index={self.stream_index}; "
+                    + (
+                        f"must be less than {count}"
+                        if frame >= 0
+                        else f"negative indices must have an absolute value less than the number of frames, {count}, or equal"
+                    )
+                )
+        return frames
 
     def _resampled(self, start: float, stop: float, fps: float) -> FrameBatch:
         if fps <= 0:
-            raise DecoderError(f"fps must be above 0, got {fps}")
+            raise DecoderError(f"fps must be positive, got {fps}")
         count = int((stop - start) * fps + 0.5)  # halves up, as C's round
         times = start + np.arange(count) * (1 / fps)
         # The last tick may lie at the very end when rounding added it: the last frame is on screen then.
@@ -269,7 +301,7 @@ class VideoDecoder:
         outside = times[~((times >= begin) & (times < end))]
         if len(outside):
             raise error(
-                f"no frame is on screen at {outside[0]} s: the video plays from {begin} to just before {end} s"
+                f"{self._video.source.name}: Invalid pts in seconds: {outside[0]}: it {_bounds(begin, end)}"
             )
         return np.searchsorted(self._index.pts_seconds, times, side="right") - 1
 
@@ -280,72 +312,8 @@ class VideoDecoder:
         return begin, end
 
 
+def _bounds(begin: float, end: float) -> str:
+    return f"must be greater than or equal to {begin} and must be less than {end}"
+
+
 SimpleVideoDecoder = VideoDecoder
-
-
-def _check(dimension_order: str, threads: Any, seek_mode: str, dtype: Any, mappings: Any) -> None:
-    if seek_mode not in ("exact", "approximate"):
-        raise ValueError(f"seek_mode must be 'exact' or 'approximate', got {seek_mode!r}")
-    if dimension_order not in ("NCHW", "NHWC"):
-        raise ValueError(f"dimension_order must be 'NCHW' or 'NHWC', got {dimension_order!r}")
-    if threads is None:
-        raise ValueError("num_ffmpeg_threads must be an int")
-    if dtype not in _DTYPES:
-        raise ValueError(
-            f"output_dtype must be torch.uint8, torch.float32 or 'auto', got {dtype!r}"
-        )
-    if mappings is not None:
-        if seek_mode == "approximate":
-            raise ValueError("custom_frame_mappings and seek_mode='approximate' exclude each other")
-        _check_mappings(mappings)
-
-
-def _check_mappings(mappings: Any) -> None:
-    try:
-        content = json.load(mappings) if hasattr(mappings, "read") else json.loads(mappings)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"custom_frame_mappings is no JSON: {error}") from error
-    frames = content.get("frames") if isinstance(content, dict) else None
-    if not frames:
-        raise ValueError(
-            "custom_frame_mappings needs a list 'frames', as ffprobe -show_frames writes it"
-        )
-    for names in (("pts", "pkt_pts"), ("duration", "pkt_duration"), ("key_frame",)):
-        if not any(name in frames[0] for name in names):
-            raise ValueError(f"the frames of custom_frame_mappings have no {' or '.join(names)}")
-
-
-def _readable(source: Any) -> Any:
-    """Return what `frametap.open` reads for anything that torchcodec reads."""
-    if isinstance(source, torch.Tensor):
-        if source.dtype != torch.uint8 or source.ndim != 1:
-            raise ValueError(
-                f"a tensor source is 1-D uint8, got {source.dtype} of shape {tuple(source.shape)}"
-            )
-        return memoryview(source.cpu().contiguous().numpy())
-    if isinstance(source, (str, os.PathLike, bytes)):
-        return source
-    if isinstance(source, io.TextIOBase):
-        raise TypeError("the file is open for reading text: open it with 'rb'")
-    if hasattr(source, "read") and hasattr(source, "seek"):
-        return source if hasattr(source, "tell") else _Telling(source)
-    raise TypeError(
-        f"cannot read a video from {type(source).__name__}: pass a path, a URL, bytes, a uint8 tensor, or a file object "
-        f"with read and seek"
-    )
-
-
-class _Telling:
-    """A file object of which torchcodec asks no more than read(size) and seek(offset, whence), which returns the position."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def read(self, size: int) -> Any:
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return int(self._file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return self.seek(0, os.SEEK_CUR)
