@@ -226,6 +226,11 @@ def test_mistakes_raise_the_same_errors(mistake: Any, clips: ClipLibrary) -> Non
 
 
 def test_names_that_programs_use_beside_the_readers() -> None:
+    assert decord.__version__ == theirs.__version__
+    for module in (theirs, decord):
+        assert module.video_reader.VideoReader is module.VideoReader
+        assert module.video_loader.VideoLoader is module.VideoLoader
+        assert module.ndarray is module.nd
     levels = {name: value for name, value in vars(theirs.logging).items() if name.isupper()}
     assert {name: getattr(decord.logging, name) for name in levels} == levels
     for module in (theirs, decord):
@@ -364,10 +369,39 @@ def test_arrays_and_bridges(clips: ClipLibrary) -> None:
         decord.bridge.set_bridge("tvm")
 
 
+def test_arrays_are_made_copied_and_compared() -> None:
+    values = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    for module in (theirs, decord):
+        array = module.nd.array(values)
+        assert isinstance(array, module.nd.NDArray)
+        assert str(array) == str(values)
+        copy = array.copyto(module.cpu(0))
+        assert array.same_as(array)
+        assert not array.same_as(copy)
+        assert not array.same_as(values)
+        copy.copyfrom(values + 1)
+        np.testing.assert_array_equal(array.asnumpy(), values)
+        assert copy.copyto(array) is not copy
+        np.testing.assert_array_equal(array.asnumpy(), values + 1)
+        array[:] = values
+        np.testing.assert_array_equal(array.asnumpy(), values)
+        for mistake in (lambda: array.copyto(values), lambda: array.copyfrom(values[:2])):  # noqa: B023
+            with pytest.raises(ValueError):  # noqa: PT011 - each says something else
+                mistake()
+        module.bridge.set_bridge("torch")
+        tensor = torch.arange(3)
+        assert module.bridge.bridge_in(tensor).asnumpy().tolist() == [0, 1, 2]
+        assert module.bridge.to_torch(module.bridge.from_torch(tensor)).tolist() == [0, 1, 2]
+        module.bridge.reset_bridge()
+        assert module.bridge.bridge_in(tensor) is tensor
+
+
 def test_tensorflow_bridge(clips: ClipLibrary) -> None:
     tensorflow = real("tensorflow")
     with decord.bridge.use_tensorflow():
-        assert isinstance(decord.VideoReader(str(clips["h264"]))[0], tensorflow.Tensor)
+        frame = decord.VideoReader(str(clips["h264"]))[0]
+        assert isinstance(frame, tensorflow.Tensor)
+        assert decord.bridge.bridge_in(frame).shape == (120, 160, 3)
 
 
 def test_contexts() -> None:

@@ -9,10 +9,21 @@ Example:
     (3, 120, 160, 3)
 """
 
-from frametap.integrations.decord import _ffi, base, bridge, logging
+from frametap.integrations.decord import (
+    _ffi,
+    base,
+    bridge,
+    logging,
+    ndarray,
+    video_loader,
+    video_reader,
+)
 from frametap.integrations.decord.loader import VideoLoader
 from frametap.integrations.decord.ndarray import Context, NDArray, cpu, gpu
 from frametap.integrations.decord.reader import DECORDError, DECORDLimitReachedError, VideoReader
+
+__version__ = "0.6.0"  # of decord, whose names these are
+nd = ndarray
 
 __all__ = [
     "Context",
@@ -21,10 +32,15 @@ __all__ = [
     "NDArray",
     "VideoLoader",
     "VideoReader",
+    "__version__",
     "_ffi",
     "base",
     "bridge",
     "cpu",
     "gpu",
     "logging",
+    "nd",
+    "ndarray",
+    "video_loader",
+    "video_reader",
 ]

@@ -8,25 +8,37 @@ from contextlib import contextmanager
 from typing import Any
 
 from frametap import UnsupportedError
-from frametap.integrations.decord.ndarray import NDArray
+from frametap.integrations.decord.ndarray import NDArray, cpu
 
 
-def _torch(array: NDArray) -> Any:
+def to_torch(array: NDArray) -> Any:
+    """Return a torch tensor over the same memory."""
     import torch
 
     return torch.from_dlpack(array)
 
 
-def _tensorflow(array: NDArray) -> Any:
+def from_torch(tensor: Any) -> NDArray:
+    """Return an array over the memory of a tensor on the CPU, or a copy of one on a GPU."""
+    return NDArray(tensor.detach().cpu().numpy(), cpu(0))
+
+
+def to_tensorflow(array: NDArray) -> Any:
+    """Return a TensorFlow tensor over the same memory."""
     import tensorflow
 
     return tensorflow.experimental.dlpack.from_dlpack(array.to_dlpack())
 
 
-_BRIDGES: dict[str, Callable[[NDArray], Any]] = {
-    "native": lambda array: array,
-    "torch": _torch,
-    "tensorflow": _tensorflow,
+def from_tensorflow(tensor: Any) -> NDArray:
+    """Return an array of what a tensor holds."""
+    return NDArray(tensor.numpy(), cpu(0))
+
+
+_BRIDGES: dict[str, tuple[Callable[[NDArray], Any], Callable[[Any], Any]]] = {
+    "native": (lambda array: array, lambda array: array),
+    "torch": (to_torch, from_torch),
+    "tensorflow": (to_tensorflow, from_tensorflow),
 }
 _NOT_HERE = ("mxnet", "tvm")
 
@@ -65,7 +77,12 @@ def reset_bridge() -> None:
 
 def bridge_out(array: NDArray) -> Any:
     """Return the array as the chosen library's tensor."""
-    return _BRIDGES[_of_thread.name or _of_process](array)
+    return _BRIDGES[_of_thread.name or _of_process][0](array)
+
+
+def bridge_in(tensor: Any) -> Any:
+    """Return the chosen library's tensor as an array; without a bridge what is given."""
+    return _BRIDGES[_of_thread.name or _of_process][1](tensor)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray as NumpyArray
 
+from frametap import UnsupportedError
+
 _DLPACK_TYPES = {"cpu": 1, "gpu": 2}
 
 
@@ -43,6 +45,23 @@ def gpu(dev_id: int = 0) -> Context:
     return Context("gpu", dev_id)
 
 
+def array(arr: Any, ctx: Context = cpu(0)) -> NDArray:  # noqa: B008 - a frozen value
+    """Return an array in host memory with a copy of what numpy makes of `arr`.
+
+    Raises:
+        UnsupportedError: a GPU.
+    """
+    _refuse_gpu(ctx)
+    return NDArray(np.array(arr), ctx)
+
+
+def _refuse_gpu(context: Context) -> None:
+    if context.device_name != "cpu":
+        raise UnsupportedError(
+            f"arrays are copied in host memory, not to {context}: give to_dlpack() to your GPU library"
+        )
+
+
 class NDArray:
     """A tensor in host or GPU memory that numpy (`asnumpy`) and any library with DLPack take over without a copy.
 
@@ -73,6 +92,38 @@ class NDArray:
             return np.asarray(self._data.torch().cpu())
         return np.asarray(self._data)
 
+    def copyto(self, target: Context | NDArray) -> NDArray:
+        """Return a copy on the CPU, or copy into an array of the same shape and return that.
+
+        Raises:
+            ValueError: another shape, or no target.
+            UnsupportedError: a target on a GPU.
+        """
+        if isinstance(target, NDArray):
+            return target.copyfrom(self)
+        if not isinstance(target, Context):
+            raise ValueError(f"Unsupported target type {type(target)}: copy to cpu() or an array")
+        _refuse_gpu(target)
+        return NDArray(self.asnumpy().copy(), target)
+
+    def copyfrom(self, source: Any) -> NDArray:
+        """Copy an array of the same shape into this one, and return it."""
+        values = np.asarray(source)
+        _refuse_gpu(self.ctx)
+        if values.shape != self.shape:
+            raise ValueError(f"array shape {values.shape} does not match this one's {self.shape}")
+        np.copyto(self.asnumpy(), values, casting="unsafe")
+        return self
+
+    def __setitem__(self, key: slice, value: Any) -> None:
+        if key != slice(None):
+            raise ValueError("only all of an array can be set: array[:] = values")
+        self.copyfrom(value)
+
+    def same_as(self, other: Any) -> bool:
+        """Whether both are the same array."""
+        return self is other
+
     def to_dlpack(self) -> Any:
         """Return a DLPack capsule of the memory itself."""
         return self._data.__dlpack__()
@@ -85,6 +136,9 @@ class NDArray:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumpyArray[Any]:
         return np.array(self.asnumpy(), dtype=dtype, copy=copy)
+
+    def __str__(self) -> str:
+        return str(self.asnumpy())
 
     def __repr__(self) -> str:
         return f"NDArray({self.shape}, {self.dtype}, {self.ctx})"
