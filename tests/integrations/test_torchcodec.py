@@ -7,6 +7,7 @@ approximations, and frames must lie far nearer to each other than to their neigh
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import pickle
@@ -327,6 +328,20 @@ def test_errors_are_frametaps_too(clips: ClipLibrary) -> None:
         pass
     with ours.set_cuda_backend("nvdec"):
         assert len(ours.SimpleVideoDecoder(clips["h264"])) == 48
+
+
+def test_an_open_decoder_is_pickled_and_copied(clips: ClipLibrary, tmp_path: Path) -> None:
+    path = clips["best_track_last"]
+    resize = [transforms.Resize((30, 40))]
+    for source in (path, path.read_bytes()):
+        decoder = ours.VideoDecoder(
+            source, stream_index=0, transforms=resize, dimension_order="NHWC"
+        )
+        expected = decoder.get_frames_at([3, 20]).data
+        for copy_of in (lambda d: pickle.loads(pickle.dumps(d)), copy.deepcopy, copy.copy):
+            assert torch.equal(copy_of(decoder).get_frames_at([3, 20]).data, expected)
+    with path.open("rb") as file, pytest.raises(TypeError, match="pickle"):
+        pickle.dumps(ours.VideoDecoder(file))
 
 
 def test_where_torchcodec_is_wrong(clips: ClipLibrary) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -56,7 +57,8 @@ class VideoReader:
     """A video as decord presents it: frames in RGB, (H, W, 3) uint8, by number, in batches, or one after the other.
 
     `len()` is exact, and frames are those that decoding the whole file gives. Of several video streams it is the one that FFmpeg
-    finds best. Works in forked and spawned workers.
+    finds best. Works in forked and spawned workers; pickled or copied it is opened again from its path or bytes, and
+    goes on from the same frame.
 
     Args:
         uri: path, URL (with the extra `remote`), or object with `read`; one that can seek is read as needed.
@@ -91,6 +93,7 @@ class VideoReader:
         if not isinstance(ctx, Context):
             _refuse(f"ctx must be cpu() or gpu(), got {ctx!r}")
         source = uri.read() if hasattr(uri, "read") and not hasattr(uri, "seek") else uri
+        self._again = partial(type(self), source, ctx, width, height, num_threads, fault_tol)
         self._ctx, self._fault_tol = ctx, float(fault_tol)
         with decord_errors():
             source = Source.of(source, BEST_STREAM)
@@ -108,6 +111,10 @@ class VideoReader:
         self._ahead: Iterator[ft.FrameBatch] | None = None  # frames from _next_ahead on
         self._next_ahead = 0
         self._damaged: set[int] = set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy what it takes to open the source again, and where it was."""
+        return self._again, (), {"_position": self._position, "_damaged": set(self._damaged)}
 
     def __len__(self) -> int:
         """Return the exact number of frames."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -94,7 +95,8 @@ class VideoDecoder:
     """A video as torchcodec presents it: indexed by frame number or by time, giving torch tensors.
 
     Frame numbers and times are exact at the cost of reading headers; there is no approximate mode to trade for speed.
-    Tensors are contiguous in either dimension order. Works the same in forked and spawned workers.
+    Tensors are contiguous in either dimension order. Works the same in forked and spawned workers; pickled or copied it is
+    opened again from its path or bytes.
 
     Args:
         source: path, URL (with the extra `remote`), bytes, uint8 tensor, or file object with `read` and `seek`.
@@ -139,7 +141,7 @@ class VideoDecoder:
         device = device_name(device)
         if stream_index is not None and stream_index < 0:
             raise ValueError(f"stream {stream_index} is not a valid stream: count from 0")
-        source = readable(source)
+        given, source = source, readable(source)
         with _torchcodec_errors():
             source = Source.of(source, BEST_STREAM if stream_index is None else stream_index)
             header = ft.probe(source)
@@ -159,6 +161,20 @@ class VideoDecoder:
         self.metadata = stream_metadata(header, self._index)
         self.stream_index = self.metadata.stream_index
         self._cpu_fallback = CpuFallbackStatus(device)
+        self._again = partial(
+            type(self),
+            given,
+            stream_index=self.stream_index,
+            dimension_order=dimension_order,
+            num_ffmpeg_threads=num_ffmpeg_threads,
+            device=device,
+            transforms=transforms,
+            output_dtype=output_dtype,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy what it takes to open the source again."""
+        return self._again, ()
 
     def __len__(self) -> int:
         """Return the exact number of frames."""
