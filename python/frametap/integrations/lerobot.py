@@ -114,7 +114,8 @@ def decode_video_frames(
     if transform is None:
         transform = Transform(dtype="uint8" if return_uint8 else "float32")
     arguments = {"device": device, "transform": transform, "threads": threads}
-    with (cache or _default_cache()).reader(os.fspath(video_path), **arguments) as video:
+    kept = _default_cache() if cache is None else cache  # an empty cache is falsy
+    with kept.reader(os.fspath(video_path), **arguments) as video:
         frames = _nearest(video.index.pts_seconds, timestamps, tolerance_s, video_path)
         return video.frames_at(frames).torch()
 
