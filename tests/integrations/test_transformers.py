@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,30 @@ def test_timestamps_are_true_where_the_rate_varies(clips: ClipLibrary, name: str
     # What every model computes for itself, and what transformers' own metadata would say.
     assert [position / metadata.fps for position in metadata.frames_indices] == pytest.approx(true)
     assert abs(numbers / metadata.fps - true).max() > 0.1
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["talk", "vfr"])
+def test_times_follow_a_processor_that_samples_again(clips: ClipLibrary, name: str) -> None:
+    """Decoded videos are sampled by the processor, which then writes frame numbers into the metadata."""
+    ours.register()
+    video, metadata = load(clips[name], "frametap")
+    assert len(metadata.timestamps) == len(video)
+    made = processor("LlavaOnevisionVideoProcessor")
+    result = made(videos=[video], video_metadata=[metadata], return_metadata=True)
+    (known,) = result["video_metadata"]
+    numbers = np.arange(4) * len(video) // 4
+    true = (pts := ft.FrameIndex.build(clips[name]).pts_seconds)[numbers] - pts[0]
+    assert known.frame_numbers.tolist() == numbers.tolist()
+    assert known.timestamps == pytest.approx(true)
+    assert known.pts_seconds == pytest.approx(pts[numbers])
+    assert [position / known.fps for position in known.frames_indices] == pytest.approx(
+        true, abs=1e-3
+    )
+    assert pickle.loads(pickle.dumps(known)).timestamps == known.timestamps
+    known.frames_indices = None
+    with pytest.raises(ValueError, match="frames_indices"):
+        _ = known.timestamps
 
 
 @pytest.mark.parametrize("name", ["talk", "ntsc", "h264_mkv", "late_start", "h264_ts"])

@@ -27,6 +27,9 @@ class VideoMetadata(video_utils.VideoMetadata):
     varies, `frames_indices` therefore holds positions on a clock of `fps` ticks per second (floats) instead of frame
     numbers, so that every model that divides them by `fps` gets the true time; `frame_numbers` are the numbers.
 
+    A processor that samples a video which is decoded already sets `frames_indices` to the numbers of the frames it takes;
+    the other attributes follow.
+
     Attributes:
         frame_numbers: int64[n], which frames of the video these are.
         pts_seconds: float64[n], when each comes on screen, container time.
@@ -34,23 +37,37 @@ class VideoMetadata(video_utils.VideoMetadata):
         height, width: of these frames as they are, so after a transform.
     """
 
+    frame_numbers: NDArray[np.int64] | None
+
     def __init__(self, index: FrameIndex, frames: NDArray[np.int64], **known: Any) -> None:
-        seconds = index.pts_seconds - index.pts_seconds[0]
-        clock = seconds * index.average_fps
+        self._pts = index.pts_seconds
+        clock = (self._pts - self._pts[0]) * index.average_fps
         off = abs(clock - np.arange(len(index)))
         steady = (
             off.max() <= 1.001 * float(index.time_base) * index.average_fps
         )  # by no more than timestamps are rounded
-        positions = frames if steady else clock[frames]
-        super().__init__(**{**known, "frames_indices": positions.tolist()})
-        self.frame_numbers = frames
-        self.pts_seconds = index.pts_seconds[frames]
-        self._seconds = seconds[frames]
+        self._clock = None if steady else clock
+        super().__init__(**{**known, "frames_indices": frames})
+
+    @property
+    def frames_indices(self) -> list[int] | list[float] | None:
+        """Positions of these frames on a clock of `fps` ticks per second: at a constant rate, their numbers."""
+        if self.frame_numbers is None:
+            return None
+        positions = self.frame_numbers if self._clock is None else self._clock[self.frame_numbers]
+        return list(positions.tolist())
+
+    @frames_indices.setter
+    def frames_indices(self, numbers: Any) -> None:
+        self.frame_numbers = None if numbers is None else np.asarray(numbers)
+        self.pts_seconds = None if numbers is None else self._pts[self.frame_numbers]
 
     @property
     def timestamps(self) -> list[float]:
         """Seconds from the first frame of the video to each of these."""
-        return [float(seconds) for seconds in self._seconds]
+        if self.pts_seconds is None:
+            return list(super().timestamps)  # says what is missing
+        return [float(pts - self._pts[0]) for pts in self.pts_seconds]
 
 
 def register(
