@@ -85,6 +85,35 @@ def test_damaged_frames_and_raising(clips: ClipLibrary, folder: Path) -> None:
         ours.read_videos(str(folder / "text.mp4"), errors="raise").take_all()
 
 
+@pytest.fixture
+def damaged(clips: ClipLibrary, tmp_path: Path) -> Path:
+    """Frames 24 to 95 of 96 are zeros."""
+    index = ft.FrameIndex.build(clips["talk"])
+    data = bytearray(clips["talk"].read_bytes())
+    for start, size in zip(index.position[24:], index.size[24:], strict=True):
+        data[start + 4 : start + size] = bytes(size - 4)
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("on_error", ["black", "repeat", "skip", "raise"])
+def test_a_row_per_frame_says_which_are_damaged(damaged: Path, on_error: Any) -> None:
+    """Every row that is no picture of the video says so; with "skip" and "raise" one row stands for those left out."""
+    rows = ours.read_videos(
+        str(damaged), ft.Every(8), SMALL, rows="frames", on_error=on_error
+    ).take_all()
+    good = [row for row in rows if row["ok"]]
+    assert [row["frame_index"] for row in good] == ([0, 8, 16] if on_error != "raise" else [])
+    assert {row["error"] for row in good} <= {""}
+    bad = [row for row in rows if not row["ok"]]
+    numbers = list(range(24, 96, 8)) if on_error in ("black", "repeat") else [-1]
+    assert [row["frame_index"] for row in bad] == numbers
+    for row in bad:
+        assert row["error"].startswith("DecodeError: ")
+        assert "damaged.mp4" in row["error"]
+
+
 def test_another_file_system(folder: Path) -> None:
     """Read through pyarrow's file object, as from an object store: by byte range, without a path."""
     fs = real("pyarrow.fs")

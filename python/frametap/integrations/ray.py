@@ -102,28 +102,39 @@ class VideoDatasource(FileBasedDatasource):
         yield {"path": [path], **{name: _one(value) for name, value in row.items()}}
 
     def _read_frames(self, filesystem: Any, path: str) -> Iterator[dict[str, Any]]:
-        request = self._request
+        request, left_out = self._request, None
         try:
             with self._open(filesystem, path) as video:
                 for batch in video.batches(
                     _FRAMES_PER_BLOCK, request.sampler, on_error=request.on_error
                 ):
+                    ok, why = batch.ok, error_text(batch.error)
+                    if request.on_error == "skip":
+                        ok, left_out = ok[ok], left_out or batch.error
                     yield {
                         "path": [path] * len(batch),
                         "frame": host_array(batch),
                         "frame_index": batch.indices,
                         "pts_seconds": batch.pts_seconds,
-                        "error": [""] * len(batch),
+                        "ok": ok,
+                        "error": ["" if good else why for good in ok],
                     }
         except SOURCE_ERRORS as error:
-            failed = request.failed(error)
-            yield {
-                "path": [path],
-                "frame": _one(failed["frames"].reshape(failed["frames"].shape[1:])),
-                "frame_index": [-1],
-                "pts_seconds": [np.nan],
-                "error": [failed["error"]],
-            }
+            yield self._no_frame(path, request.failed(error)["error"])
+        if left_out is not None:
+            yield self._no_frame(path, error_text(left_out))
+
+    def _no_frame(self, path: str, why: str) -> dict[str, Any]:
+        """Return the row of a video that failed or lost frames, which holds no picture."""
+        nothing = no_frames(self._request.transform)
+        return {
+            "path": [path],
+            "frame": _one(nothing.reshape(nothing.shape[1:])),
+            "frame_index": [-1],
+            "pts_seconds": [np.nan],
+            "ok": [False],
+            "error": [why],
+        }
 
     def _open(self, filesystem: Any, path: str) -> VideoReader:
         request = self._request
@@ -166,13 +177,16 @@ def read_videos(
         sampler: which frames.
         transform: what to make of them.
         rows: "videos": a row per video with columns `path`, `frames` (N, C, H, W), `frame_index`, `pts_seconds` and `ok` (N),
-            `error`. "frames": a row per frame with `path`, `frame` (C, H, W), `frame_index`, `pts_seconds`, `error`;
+            `error`. "frames": a row per frame with `path`, `frame` (C, H, W), `frame_index`, `pts_seconds`, `ok`, `error`;
             memory then does not grow with the length of a video.
         device: where frames are decoded; with "cuda" also set `num_gpus`. Rows are in host memory.
         threads: cores per task; set `num_cpus` to the same.
-        on_error: what to do about frames that cannot be decoded, as in `frametap.sample`; "raise" fails their video.
+        on_error: what to do about frames that cannot be decoded, as in `frametap.sample`; "raise" fails their video. With
+            rows="frames", `ok` is False and `error` says why in the rows of "repeat" and "black"; after "skip" one row more
+            says that frames are missing, without a picture and with frame_index -1.
         errors: "column": a video that fails is a row without frames whose `error` says why (with rows="frames", a row with
-            frame_index -1); otherwise `error` is "". "raise": the dataset fails.
+            frame_index -1 and `ok` False after the blocks of 32 frames that were whole); otherwise `error` is "". "raise":
+            the dataset fails.
         filesystem: a pyarrow file system, as in Ray's own readers.
         partition_filter: as in Ray's own readers.
         ignore_missing_paths: as in Ray's own readers.
