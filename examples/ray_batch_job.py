@@ -47,6 +47,7 @@ def main() -> None:
             "sampler": ft.Rate(2, max_frames=32),
             "transform": ft.Transform(size=(8, 8), filter="area", dtype="float32"),
             "consume": Descriptor(),
+            "consume_columns": ["descriptor"],
         },
         batch_size=4,
         num_gpus=options.gpus_per_actor,

@@ -36,8 +36,19 @@ def test_every_example_is_run() -> None:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_example(name: str, playground: Path) -> None:
-    needs, arguments = RUNS[name]
-    for package in needs:
+    run(name, RUNS[name][1], playground)
+
+
+def test_a_batch_job_of_one_bad_file(playground: Path) -> None:
+    (playground / "bad").mkdir()
+    (playground / "bad" / "text.mp4").write_text("this is no video")
+    said = run("ray_batch_job.py", ["bad", "descriptors"], playground)
+    assert "1 videos, 1 failed" in said
+
+
+def run(name: str, arguments: list[str], playground: Path) -> str:
+    """Run an example, and return what it printed."""
+    for package in RUNS[name][0]:
         installed(package)  # imported by the example, in its own process
     command = [sys.executable, str(EXAMPLES / name), *arguments]
     environment = {**os.environ, "PYTHONWARNINGS": "default"}
@@ -47,3 +58,4 @@ def test_example(name: str, playground: Path) -> None:
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     assert result.stdout.strip(), "an example shows what it did"
     assert "same memory: False" not in result.stdout
+    return result.stdout

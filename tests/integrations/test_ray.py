@@ -149,6 +149,48 @@ def test_back_pressure(clips: ClipLibrary, tmp_path: Path) -> None:
         assert sum(1 for _ in rows) == total - 1
 
 
+# A lambda goes to workers by value; they know no module of these tests.
+BRIGHTNESS: Any = {
+    "consume": lambda batch: {"brightness": float(batch.numpy().mean())},
+    "consume_columns": ["brightness"],
+}
+
+
+def test_a_batch_of_failures_has_the_consumed_columns(folder: Path) -> None:
+    """What follows selects columns and writes files, for which all blocks must have them."""
+    cells = [str(folder / name) for name in ("text.mp4", "none.mp4", "talk.mp4", "vfr.mp4")]
+    sampled = ray_data.from_items([{"path": cell} for cell in cells]).map_batches(
+        ours.VideoSampler,
+        fn_constructor_kwargs={"sampler": ft.Uniform(4), "transform": SMALL, **BRIGHTNESS},
+        batch_size=2,
+        compute=ray_data.ActorPoolStrategy(size=1),
+    )
+    sampled.select_columns(["path", "brightness", "error"]).write_parquet(str(folder / "out"))
+    written = ray_data.read_parquet(str(folder / "out")).take_all()
+    found = {Path(row["path"]).name: row["brightness"] for row in written}
+    assert found.pop("talk.mp4") > 0
+    assert found.pop("vfr.mp4") > 0
+    assert [*found] == ["text.mp4", "none.mp4"]
+    assert all(value is None or np.isnan(value) for value in found.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"consume": BRIGHTNESS["consume"]}, "consume_columns"),
+        ({"consume_columns": ["brightness"]}, "consume_columns"),
+        ({**BRIGHTNESS, "consume_columns": ["darkness"]}, r"\['brightness'\]"),
+    ],
+)
+def test_consumed_columns_are_declared(
+    folder: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        ours.VideoSampler(ft.Uniform(4), SMALL, device="cpu", workers=1, **arguments)(
+            {"path": [str(folder / "talk.mp4")]}
+        )
+
+
 def test_actors(folder: Path, clips: ClipLibrary) -> None:
     data = clips["vfr"].read_bytes()
     cells = [str(folder / "talk.mp4"), str(folder / "text.mp4"), str(folder / "none.mp4")]
@@ -167,10 +209,7 @@ def test_actors(folder: Path, clips: ClipLibrary) -> None:
     embedded = ray_data.from_items(
         [{"video": {"path": None, "bytes": data}}, {"video": {"path": cells[1], "bytes": None}}]
     )
-    arguments |= {
-        "column": "video",
-        "consume": lambda batch: {"brightness": float(batch.numpy().mean())},
-    }
+    arguments |= {"column": "video", **BRIGHTNESS}
     sampled = embedded.map_batches(
         ours.VideoSampler, fn_constructor_kwargs=arguments, batch_size=2, compute=pool
     )
@@ -206,6 +245,7 @@ def test_actors_that_share_a_gpu(clips: ClipLibrary) -> None:
     paths = [str(clips[name]) for name in names]
     videos = ray_data.from_items([{"path": path, "row": i} for i, path in enumerate(paths)])
     arguments = {"sampler": ft.Uniform(4), "transform": SMALL, "consume": on_its_gpu}
+    arguments["consume_columns"] = ["pixels", "device", "engine", "actor", "decoders", "broken"]
     folders = ":".join(str(folder) for folder in Path(__file__).parents[:2])
     variables = emulator_control.environment(profile="strict", devices="tiny")
     passed_on = ("LD_LIBRARY_PATH", "FRAMETAP_EMU_PROFILE", "FRAMETAP_EMU_DEVICES")

@@ -55,8 +55,11 @@ class _Request:
 
     def columns(self, batch: FrameBatch) -> dict[str, Any]:
         """Return the columns of a video."""
+        return {"frames": host_array(batch), **self.columns_about(batch)}
+
+    def columns_about(self, batch: FrameBatch) -> dict[str, Any]:
+        """Return the columns of a video without its frames."""
         return {
-            "frames": host_array(batch),
             "frame_index": batch.indices,
             "pts_seconds": batch.pts_seconds,
             "ok": batch.ok,
@@ -237,7 +240,8 @@ class VideoSampler:
         on_error: what to do about frames that cannot be decoded, as in `frametap.sample`; "raise" fails their video.
         errors: "column" or "raise", as in `read_videos`.
         consume: called with each `FrameBatch` where it is, on the GPU for instance; returns the columns to keep in place of
-            `frames`. A video that failed has None in them.
+            `frames`.
+        consume_columns: the names of those columns. A video that failed has None in them, also where a batch holds no other.
 
     Example:
         >>> import frametap as ft
@@ -266,11 +270,18 @@ class VideoSampler:
         on_error: OnError = "raise",
         errors: Errors = "column",
         consume: Callable[[FrameBatch], dict[str, Any]] | None = None,
+        consume_columns: Sequence[str] = (),
     ) -> None:
+        if bool(consume_columns) != (consume is not None):
+            raise ValueError(
+                "consume needs consume_columns, and the other way round: the names of the columns that consume returns, "
+                f"which videos that failed have too; got consume={consume!r}, consume_columns={consume_columns!r}"
+            )
         if device == "auto":
             device = "cuda" if ray.get_gpu_ids() else "cpu"
         request = _Request(sampler, check_transform(transform), device, 1, on_error, errors)
-        self._request, self._column, self._consume = request, column, consume
+        self._request, self._column = request, column
+        self._consume, self._consume_columns = consume, list(consume_columns)
         self._workers, self._prefetch = workers or _workers(device), prefetch
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -284,8 +295,8 @@ class VideoSampler:
         kept = dict(batch)
         if any(isinstance(source_of(cell), (bytes, bytearray, memoryview)) for cell in cells):
             del kept[self._column]
-        names = dict.fromkeys(name for row in rows for name in row)
-        return {**kept, **{name: [row.get(name) for row in rows] for name in names}}
+        names = rows[0] if rows else ()
+        return {**kept, **{name: [row[name] for row in rows] for name in names}}
 
     def _rows(self, sources: list[Any]) -> Iterator[dict[str, Any]]:
         request = self._request
@@ -305,24 +316,21 @@ class VideoSampler:
                         raise batch.error  # failed as a whole, whatever on_error says of frames
                 except SOURCE_ERRORS as error:
                     row = request.failed(error)
-                    yield row if self._consume is None else _without_frames(row)
-                    continue
-                row = request.columns(batch) if self._consume is None else self._consumed(batch)
-                yield row
+                    if self._consume is not None:
+                        del row["frames"]
+                    yield {**dict.fromkeys(self._consume_columns), **row}
+                else:
+                    yield request.columns(batch) if self._consume is None else self._consumed(batch)
 
     def _consumed(self, batch: FrameBatch) -> dict[str, Any]:
         assert self._consume is not None
-        columns = {
-            "frame_index": batch.indices,
-            "pts_seconds": batch.pts_seconds,
-            "ok": batch.ok,
-            "error": error_text(batch.error),
-        }
-        return {**columns, **self._consume(batch)}
+        columns = self._consume(batch)
+        if set(columns) != set(self._consume_columns):
+            raise ValueError(
+                f"consume returned the columns {sorted(columns)}, consume_columns says {sorted(self._consume_columns)}"
+            )
+        return {**self._request.columns_about(batch), **columns}
 
-
-def _without_frames(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "frames"}
 
 
 def _workers(device: str) -> int:
