@@ -96,3 +96,14 @@ def test_a_column_of_decoders_says_what_to_do(clips: ClipLibrary) -> None:
         rows.with_transform(SampleVideos(ft.Uniform(2), SMALL))[0]
     kept = rows.with_transform(SampleVideos(ft.Uniform(2), SMALL, errors="column"))[0]
     assert "decode=False" in kept["video_error"]
+
+
+def test_nonsense_and_a_missing_device_are_no_rows(clips: ClipLibrary) -> None:
+    for wrong in ({"threads": 0}, {"device": "gpu"}, {"on_error": "maybe"}):
+        with pytest.raises(ValueError, match="must be"):
+            SampleVideos(ft.Uniform(2), SMALL, errors="column", **wrong)
+    with pytest.raises(TypeError, match="sampler must be callable"):
+        SampleVideos("uniform")
+    sample = SampleVideos(ft.Uniform(2), SMALL, errors="column", device="cuda:7")
+    with pytest.raises(ft.DeviceError):
+        sample({"video": str(clips["talk"])})

@@ -285,10 +285,25 @@ def test_actors_that_share_a_gpu(clips: ClipLibrary) -> None:
         ({"errors": "ignore"}, 'errors must be "column" or "raise"'),
         ({"on_error": "maybe"}, "on_error must be one of"),
         ({"transform": ft.Transform(dtype="bfloat16")}, "numpy has no bfloat16"),
+        ({"threads": 0}, "threads must be at least 1"),
+        ({"device": "gpu"}, 'device must be "auto", "cpu"'),
+        ({"sampler": "uniform"}, "sampler must be callable"),
     ],
 )
 def test_nonsense_is_refused_on_the_driver(
     clips: ClipLibrary, arguments: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises((ValueError, NotImplementedError), match=message):
+    with pytest.raises((ValueError, TypeError, NotImplementedError), match=message):
         ours.read_videos(str(clips["talk"]), **arguments)
+
+
+def test_a_device_that_is_not_there_ends_the_job(clips: ClipLibrary) -> None:
+    """It is no fault of a video: without this, every row of the dataset would be an error."""
+    with pytest.raises(ray.exceptions.RayTaskError, match="DeviceError"):
+        ours.read_videos(str(clips["talk"]), ft.Uniform(2), SMALL, device="cuda:7").take_all()
+
+
+@pytest.mark.parametrize("arguments", [{"workers": 0}, {"device": "gpu"}])
+def test_actors_refuse_nonsense_when_they_are_made(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        ours.VideoSampler(ft.Uniform(2), SMALL, **{"device": "cpu", "workers": 1, **arguments})

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from frametap.batch import FrameBatch
-from frametap.errors import SourceError
+from frametap.engines.base import OnError, check_on_error
+from frametap.engines.select import check_device, check_threads
+from frametap.errors import DeviceError, SourceError
 from frametap.transform import Transform
+
+
+def check_request(sampler: Any, device: str, threads: int | None, on_error: OnError) -> None:
+    """Refuse, before the first video, what would fail in the same way for each.
+
+    Raises:
+        TypeError: the sampler is none.
+        ValueError: any of the others makes no sense.
+    """
+    if not callable(sampler):
+        raise TypeError(
+            f"sampler must be callable, such as frametap.Uniform(32), got {type(sampler).__name__}"
+        )
+    with suppress(DeviceError):  # whether it is there, the process that decodes will say
+        check_device(device, None)
+    if threads is not None:
+        check_threads(threads)
+    check_on_error(on_error)
 
 
 def source_of(cell: Any) -> Any:

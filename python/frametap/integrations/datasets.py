@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from frametap.batch import FrameBatch
-from frametap.engines.base import OnError, check_on_error
+from frametap.engines.base import OnError
 from frametap.errors import SOURCE_ERRORS
 from frametap.integrations._cells import (
+    check_request,
     error_text,
     host_array,
     no_frames,
@@ -34,7 +35,8 @@ class SampleVideos:
         device: where frames are decoded, as in `frametap.sample`.
         threads: cores per video; None: all this process may use, one inside a worker of a data loader.
         on_error: as in `frametap.sample`.
-        errors: "raise", or "column": a video that fails has no frames, and `<column>_error` says why ("" for all others).
+        errors: "raise", or "column": a video that fails has no frames, and `<column>_error` says why ("" for all others); a
+            `DeviceError` is always raised.
 
     Example:
         >>> import frametap as ft
@@ -58,7 +60,7 @@ class SampleVideos:
         on_error: OnError = "raise",
         errors: Literal["raise", "column"] = "raise",
     ) -> None:
-        check_on_error(on_error)
+        check_request(sampler, device, threads, on_error)
         if errors not in ("raise", "column"):
             raise ValueError(f'errors must be "raise" or "column", got {errors!r}')
         self._column, self._output, self._errors = column, output, errors

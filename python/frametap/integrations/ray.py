@@ -15,9 +15,11 @@ from ray.data.block import BlockAccessor
 from ray.data.datasource import FileBasedDatasource
 
 from frametap.batch import FrameBatch
-from frametap.engines.base import OnError, check_on_error
+from frametap.engines.base import OnError
+from frametap.engines.select import check_threads
 from frametap.errors import SOURCE_ERRORS, UnsupportedError
 from frametap.integrations._cells import (
+    check_request,
     error_text,
     host_array,
     no_frames,
@@ -45,7 +47,7 @@ class _Request:
     errors: Errors
 
     def __post_init__(self) -> None:
-        check_on_error(self.on_error)
+        check_request(self.sampler, self.device, self.threads, self.on_error)
         if self.errors not in ("column", "raise"):
             raise ValueError(f'errors must be "column" or "raise", got {self.errors!r}')
         if self.transform.dtype == "bfloat16":
@@ -200,6 +202,10 @@ def read_videos(
     Returns:
         A `ray.data.Dataset`, not yet executed.
 
+    Raises:
+        ValueError: an argument makes no sense.
+        DeviceError: (when executed) a worker does not have the device, whatever `errors` says.
+
     Example:
         >>> import frametap as ft
         >>> from frametap.integrations.ray import read_videos
@@ -238,7 +244,7 @@ class VideoSampler:
         workers: videos worked on at once; default: the cores the actor was given, two on a GPU.
         prefetch: finished videos that may wait.
         on_error: what to do about frames that cannot be decoded, as in `frametap.sample`; "raise" fails their video.
-        errors: "column" or "raise", as in `read_videos`.
+        errors: "column" or "raise", as in `read_videos`; a `DeviceError` is always raised.
         consume: called with each `FrameBatch` where it is, on the GPU for instance; returns the columns to keep in place of
             `frames`.
         consume_columns: the names of those columns. A video that failed has None in them, also where a batch holds no other.
@@ -282,7 +288,8 @@ class VideoSampler:
         request = _Request(sampler, check_transform(transform), device, 1, on_error, errors)
         self._request, self._column = request, column
         self._consume, self._consume_columns = consume, list(consume_columns)
-        self._workers, self._prefetch = workers or _workers(device), prefetch
+        self._workers = _workers(device) if workers is None else check_threads(workers)
+        self._prefetch = prefetch
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the batch with the columns of its frames."""
@@ -330,7 +337,6 @@ class VideoSampler:
                 f"consume returned the columns {sorted(columns)}, consume_columns says {sorted(self._consume_columns)}"
             )
         return {**self._request.columns_about(batch), **columns}
-
 
 
 def _workers(device: str) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from frametap.batch import FrameBatch
-from frametap.engines.base import OnError, check_on_error
+from frametap.engines.base import OnError
+from frametap.integrations._cells import check_request
 from frametap.reader import check_transform, sample
 from frametap.sampler import Sampler, Uniform
 from frametap.transform import Transform
@@ -56,7 +57,7 @@ class VideoHandler:
         threads: int = 1,
         on_error: OnError = "raise",
     ) -> None:
-        check_on_error(on_error)
+        check_request(sampler, device, threads, on_error)
         if isinstance(extensions, str):
             extensions = extensions.split()
         self._extensions = frozenset(name.lstrip(".").lower() for name in extensions)
