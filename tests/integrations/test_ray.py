@@ -288,6 +288,10 @@ def test_actors_that_share_a_gpu(clips: ClipLibrary) -> None:
         ({"threads": 0}, "threads must be at least 1"),
         ({"device": "gpu"}, 'device must be "auto", "cpu"'),
         ({"sampler": "uniform"}, "sampler must be callable"),
+        ({"on_eror": "skip"}, "'on_eror'.*on_error.*num_gpus.*concurrency"),
+        ({"fps": 2}, "'fps'.*sampler"),
+        ({"include_paths": True, "resize": (8, 8)}, "'include_paths', 'resize'"),
+        ({"partitioning": None}, "'partitioning'"),
     ],
 )
 def test_nonsense_is_refused_on_the_driver(
@@ -295,6 +299,13 @@ def test_nonsense_is_refused_on_the_driver(
 ) -> None:
     with pytest.raises((ValueError, TypeError, NotImplementedError), match=message):
         ours.read_videos(str(clips["talk"]), **arguments)
+
+
+def test_what_ray_takes_is_passed_on(clips: ClipLibrary) -> None:
+    dataset = ours.read_videos(
+        str(clips["talk"]), ft.Uniform(2), SMALL, num_cpus=0.5, concurrency=1, override_num_blocks=1
+    )
+    assert dataset.count() == 1
 
 
 def test_a_device_that_is_not_there_ends_the_job(clips: ClipLibrary) -> None:

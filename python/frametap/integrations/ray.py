@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from frametap.sampler import Sampler, Uniform
 from frametap.transform import Transform
 
 Errors = Literal["column", "raise"]
+# All but the datasource and **read_args, which goes to it, and which ours has no use for.
+_READ_OPTIONS = [*inspect.signature(ray.data.read_datasource).parameters][1:-1]
 # In rows="frames": so many frames are decoded and handed to Ray at a time.
 _FRAMES_PER_BLOCK = 32
 
@@ -203,6 +206,7 @@ def read_videos(
         A `ray.data.Dataset`, not yet executed.
 
     Raises:
+        TypeError: a keyword that neither this function nor `read_datasource` knows.
         ValueError: an argument makes no sense.
         DeviceError: (when executed) a worker does not have the device, whatever `errors` says.
 
@@ -215,6 +219,13 @@ def read_videos(
     """
     if rows not in ("videos", "frames"):
         raise ValueError(f'rows must be "videos" or "frames", got {rows!r}')
+    unknown = [name for name in read_options if name not in _READ_OPTIONS]
+    if unknown:
+        known = [*inspect.signature(read_videos).parameters][:-1]
+        raise TypeError(
+            f"read_videos() has no {', '.join(map(repr, unknown))}; it takes {', '.join(known)}, and of "
+            f"ray.data.read_datasource {', '.join(_READ_OPTIONS)}"
+        )
     request = _Request(sampler, check_transform(transform), device, threads, on_error, errors)
     source = VideoDatasource(
         paths,
