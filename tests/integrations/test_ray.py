@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import time
@@ -122,6 +123,50 @@ def test_another_file_system(folder: Path) -> None:
     np.testing.assert_array_equal(
         row["frames"], ft.sample(folder / "talk.mp4", ft.Uniform(4), SMALL).numpy()
     )
+
+
+def failing(marks: Path, failures: int) -> Any:
+    """Return a file system whose first reads fail with what Ray tries again; it leaves a mark for each."""
+    arrow, fs = real("pyarrow"), real("pyarrow.fs")
+    local = real("fsspec.implementations.local").LocalFileSystem()
+
+    class File(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if len(list(marks.iterdir())) < failures:
+                (marks / str(time.monotonic_ns())).touch()
+                raise OSError("AWS Error SLOW_DOWN during GetObject operation")
+            return super().read(size)
+
+    class Failing(fs.FSSpecHandler):
+        def open_input_file(self, path: str) -> Any:
+            return arrow.PythonFile(File(path), mode="r")
+
+    marks.mkdir()
+    return fs.PyFileSystem(Failing(local))
+
+
+@pytest.mark.parametrize("shape", ["videos", "frames"])
+def test_ray_tries_again_what_passes(clips: ClipLibrary, tmp_path: Path, shape: Any) -> None:
+    path = str(clips["talk"])
+    rows = ours.read_videos(
+        path, ft.Uniform(4), SMALL, rows=shape, filesystem=failing(tmp_path / "marks", 2)
+    ).take_all()
+    assert {row["error"] for row in rows} == {""}
+    expected = ft.sample(path, ft.Uniform(4), SMALL).numpy()
+    frames = rows[0]["frames"] if shape == "videos" else [row["frame"] for row in rows]
+    np.testing.assert_array_equal(frames, expected)
+
+
+def test_what_does_not_pass_becomes_a_row(clips: ClipLibrary, tmp_path: Path) -> None:
+    filesystem = failing(tmp_path / "marks", 10**6)
+    (row,) = ours.read_videos(
+        str(clips["talk"]), ft.Uniform(4), SMALL, filesystem=filesystem
+    ).take_all()
+    assert row["error"].startswith("SourceError: ")
+    assert "talk.mp4" in row["error"]
+    assert "AWS Error SLOW_DOWN" in row["error"]
+    assert "NativeFile" not in row["error"]
+    assert len(list((tmp_path / "marks").iterdir())) == 3
 
 
 def test_back_pressure(clips: ClipLibrary, tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +37,8 @@ from frametap.transform import Transform
 Errors = Literal["column", "raise"]
 # All but the datasource and **read_args, which goes to it, and which ours has no use for.
 _READ_OPTIONS = [*inspect.signature(ray.data.read_datasource).parameters][1:-1]
+# So often a video is read before an error of those that Ray retries becomes a row; Ray waits 2 to 4 s at most in between.
+_TRIES = 3
 # In rows="frames": so many frames are decoded and handed to Ray at a time.
 _FRAMES_PER_BLOCK = 32
 
@@ -91,6 +96,7 @@ class VideoDatasource(FileBasedDatasource):
     def __init__(self, paths: str | list[str], request: _Request, rows: str, **files: Any) -> None:
         super().__init__(paths, **files)
         self._request, self._rows = request, rows
+        self._failures: Counter[str] = Counter()
 
     def _open_input_source(self, filesystem: Any, path: str, **_: Any) -> Any:  # noqa: ARG002
         # Not opened here, where a failure would end the dataset instead of becoming a row.
@@ -106,7 +112,7 @@ class VideoDatasource(FileBasedDatasource):
             with self._open(filesystem, path) as video:
                 row = request.columns(video.sample(request.sampler, on_error=request.on_error))
         except SOURCE_ERRORS as error:
-            row = request.failed(error)
+            row = self._failed(path, error)
         yield {"path": [path], **{name: _one(value) for name, value in row.items()}}
 
     def _read_frames(self, filesystem: Any, path: str) -> Iterator[dict[str, Any]]:
@@ -128,9 +134,18 @@ class VideoDatasource(FileBasedDatasource):
                         "error": ["" if good else why for good in ok],
                     }
         except SOURCE_ERRORS as error:
-            yield self._no_frame(path, request.failed(error)["error"])
+            yield self._no_frame(path, self._failed(path, error)["error"])
         if left_out is not None:
             yield self._no_frame(path, error_text(left_out))
+
+    def _failed(self, path: str, error: Exception) -> dict[str, Any]:
+        """Return the columns of a video that failed, or raise what it failed with: what may pass, for Ray to read it again."""
+        text = error_text(error)
+        if any(_matches(known, text) for known in self._data_context.retried_io_errors):
+            self._failures[path] += 1
+            if self._failures[path] < _TRIES:
+                raise error
+        return self._request.failed(error)
 
     def _no_frame(self, path: str, why: str) -> dict[str, Any]:
         """Return the row of a video that failed or lost frames, which holds no picture."""
@@ -148,12 +163,24 @@ class VideoDatasource(FileBasedDatasource):
         request = self._request
         inner = filesystem.unwrap() if hasattr(filesystem, "unwrap") else filesystem
         local = isinstance(inner, pyarrow.fs.LocalFileSystem)
+        source: Any = path
+        if not local:
+            file = filesystem.open_input_file(path)
+            # pyarrow's files have no name, for which errors look.
+            source = SimpleNamespace(name=path, read=file.read, seek=file.seek, tell=file.tell)
         return VideoReader(
-            path if local else filesystem.open_input_file(path),
+            source,
             device=request.device,
             transform=request.transform,
             threads=request.threads,
         )
+
+
+def _matches(known: str, text: str) -> bool:
+    """Return whether an error is one of those that Ray retries, which it tells by a part of their text or a pattern."""
+    with suppress(re.error):
+        return known in text or re.search(known, text) is not None
+    return False
 
 
 def _one(value: Any) -> Any:
