@@ -64,9 +64,10 @@ class QwenVL(WindowedSampler):
         min_frames: lower bound with ``fps``; default 4. Ignored with ``nframes``, as qwen does.
         max_frames: upper bound with ``fps``; default the smaller of 768 and the number of frames.
             Ignored likewise.
+        frame_factor: "even" above is a multiple of this: how many frames the model merges.
 
     Raises:
-        ValueError: (when called) fewer than 2 frames, or more than there are, or an empty window:
+        ValueError: (when called) fewer than ``frame_factor`` frames, or more than there are, or an empty window:
         as qwen does.
 
     Example:
@@ -82,17 +83,20 @@ class QwenVL(WindowedSampler):
     nframes: int | None = None
     min_frames: int | None = None
     max_frames: int | None = None
+    frame_factor: int = _QWEN_FRAME_FACTOR
 
     def _check(self) -> None:
+        check_count("frame_factor", self.frame_factor)
         if self.nframes is not None:
             if self.fps is not None:
                 raise ValueError("fps and nframes exclude each other; pass only one")
-            check_count("nframes", self.nframes, minimum=_QWEN_FRAME_FACTOR)
+            check_count("nframes", self.nframes, minimum=min(2, self.frame_factor))
         if self.fps is not None:
             check_positive("fps", self.fps)
-        for name in ("min_frames", "max_frames"):
-            if getattr(self, name) is not None:
-                check_count(name, getattr(self, name))
+        if self.min_frames is not None:
+            check_count("min_frames", self.min_frames, minimum=0)
+        if self.max_frames is not None:
+            check_count("max_frames", self.max_frames)
 
     def window(self, timeline: Timeline) -> Window:
         """Return the frames of qwen's own window (`calculate_video_frame_range`)."""
@@ -115,7 +119,7 @@ class QwenVL(WindowedSampler):
         return replace(whole, first=first, stop=last + 1)
 
     def pick(self, window: Window) -> FrameNumbers:
-        """Return an even number of offsets, non-decreasing."""
+        """Return a multiple of `frame_factor` offsets, non-decreasing."""
         count = self._count(len(window), window.timeline.average_fps)
         # Which of two frames a half goes to depends on the frame number, so round that.
         numbers = _linspace_float32(window.first, window.stop - 1, count).round()
@@ -123,16 +127,18 @@ class QwenVL(WindowedSampler):
 
     def _count(self, total: int, video_fps: float) -> int:
         """Return the number of frames to take of ``total`` (`smart_nframes`)."""
+        factor = self.frame_factor
         if self.nframes is not None:
-            count = _even(round, self.nframes)
+            count = _multiple(round, self.nframes, factor)
         else:
-            low = _even(math.ceil, self.min_frames or _QWEN_MIN_FRAMES)
-            high = _even(math.floor, self.max_frames or min(_QWEN_MAX_FRAMES, total))
+            least = _QWEN_MIN_FRAMES if self.min_frames is None else self.min_frames
+            low = _multiple(math.ceil, least, factor)
+            high = _multiple(math.floor, self.max_frames or min(_QWEN_MAX_FRAMES, total), factor)
             wanted = total / video_fps * (self.fps or _QWEN_FPS)
-            count = _even(math.floor, min(min(max(wanted, low), high), total))
-        if not _QWEN_FRAME_FACTOR <= count <= total:
+            count = _multiple(math.floor, min(min(max(wanted, low), high), total), factor)
+        if not factor <= count <= total:
             raise ValueError(
-                f"qwen takes between {_QWEN_FRAME_FACTOR} and all of the {total} frames there are, "
+                f"qwen takes between {factor} and all of the {total} frames there are, "
                 f"but {self!r} asks for {count}; change it, or take Uniform or Rate, which "
                 f"repeat frames"
             )
@@ -235,10 +241,10 @@ class HuggingFace(WindowedSampler):
                 return self.num_frames
             return min(max(_whole(seconds * (self.fps or _QWEN_FPS)), low), high, total)
         if self.num_frames is not None:
-            return _even(round, self.num_frames)
-        high = _even(math.floor, min(high, total))
+            return _multiple(round, self.num_frames)
+        high = _multiple(math.floor, min(high, total))
         wanted = min(max(seconds * (self.fps or _QWEN_FPS), low), high, total)
-        return _even(math.floor, wanted)
+        return _multiple(math.floor, wanted)
 
 
 def _whole(count: float) -> int:
@@ -246,18 +252,22 @@ def _whole(count: float) -> int:
     return int(min(count, MOST_FRAMES))
 
 
-def _even(rounding: Callable[[float], int], value: float) -> int:
+def _multiple(
+    rounding: Callable[[float], int], value: float, factor: int = _QWEN_FRAME_FACTOR
+) -> int:
     """Return a multiple of the frame factor near ``value``: `ceil_by_factor` and its likes."""
-    return rounding(value / _QWEN_FRAME_FACTOR) * _QWEN_FRAME_FACTOR
+    return rounding(value / factor) * factor
 
 
 def _linspace_float32(start: int, stop: int, count: int) -> NDArray[np.float32]:
-    """Return torch.linspace(start, stop, count), count >= 2, as a processor with FMA makes it.
+    """Return torch.linspace(start, stop, count) as a processor with FMA makes it.
 
     torch counts from the nearer end, and multiplies and adds in one rounding. Here the product of a
     float32 and a frame number is exact in double, and so is the sum for any video of fewer than
     2**24 frames; the one rounding is the last.
     """
+    if count == 1:
+        return np.array([start], np.float32)
     k = np.arange(count, dtype=np.float64)
     gap = np.float64((np.float32(stop) - np.float32(start)) / np.float32(count - 1))
     values = np.where(k < count // 2, start + gap * k, stop - gap * (count - 1 - k))

@@ -154,6 +154,48 @@ def test_numbers_may_be_floats(ask_qwen: Any) -> None:
     assert answered > len(cases) / 2
 
 
+SETTINGS: list[dict[str, float]] = [
+    {"FPS": 1.0}, {"FPS_MIN_FRAMES": 30}, {"FPS_MAX_FRAMES": 16}, {"FPS_MIN_FRAMES": 5, "FPS_MAX_FRAMES": 11},
+    {"FRAME_FACTOR": 1}, {"FRAME_FACTOR": 4}, {"VIDEO_MAX_TOKEN_NUM": 64, "VIDEO_MIN_TOKEN_NUM": 16},
+    {"VIDEO_MAX_TOKEN_NUM": 128, "FPS_MAX_FRAMES": 24.0}, {"MODEL_SEQ_LEN": 4096},
+]  # fmt: skip
+
+
+@needs_fma
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_settings_of_the_module(
+    settings: dict[str, float], ask_qwen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who trains a model sets them on `vision_process`; they count when a video is read."""
+    for name, value in settings.items():
+        monkeypatch.setattr(vision_process, name, value)
+    messages = [*MESSAGES, {"nframes": 1}, {"nframes": 3}]
+    cases = [
+        (total, 25, (360, 640), 14, message)
+        for total in (1, 3, 24, 301, 5400)
+        for message in messages
+    ]
+    wrong, answered = differ(cases, ask_qwen)
+    assert wrong == []
+    assert answered > len(cases) / 3
+
+
+LIMITS: list[Message] = [
+    {"min_frames": 0}, {"min_frames": -3, "fps": 1}, {"video_end": float("inf")}, {"min_pixels": 0},
+    {"video_start": float("-inf"), "video_end": 0.5}, {"video_start": float("inf")}, {"max_frames": 0},
+    {"min_pixels": 0, "max_pixels": 10_000}, {"min_pixels": -5, "total_pixels": 30_000},
+]  # fmt: skip
+
+
+def test_limits_that_limit_nothing(ask_qwen: Any) -> None:
+    cases = [
+        (total, 25, (360, 640), 14, message) for total in (3, 24, 301, 5400) for message in LIMITS
+    ]
+    wrong, answered = differ(cases, ask_qwen)
+    assert wrong == []
+    assert answered > len(cases) / 2
+
+
 @needs_fma
 def test_grid(ask_qwen: Any) -> None:
     cases = [

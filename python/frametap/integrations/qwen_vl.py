@@ -6,6 +6,7 @@ makes frametap one of the readers of qwen-vl-utils itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -37,23 +38,44 @@ _ROUNDED = {
 }
 
 
+# Windows that begin before or end after every video.
+_NO_LIMIT = {"start_seconds": -math.inf, "end_seconds": math.inf}
+
+
 def message_sampler(message: Mapping[str, Any]) -> QwenVL:
     """Return the sampler for a video message: its `fps`, `nframes`, `min_frames`, `max_frames`, `video_start`, `video_end`.
+
+    What it does not say is as `vision_process` has it now: `FPS`, `FPS_MIN_FRAMES`, `FPS_MAX_FRAMES`, `FRAME_FACTOR`.
 
     Example:
         >>> from frametap.integrations.qwen_vl import message_sampler
         >>> message_sampler({"type": "video", "video": "talk.mp4", "fps": 1.0, "video_end": 3.0})
-        QwenVL(fps=1.0, end_seconds=3.0)
+        QwenVL(fps=1.0, min_frames=4, max_frames=768, end_seconds=3.0)
     """
-    given = {ours: message[key] for key, ours in _SAMPLER_KEYS.items() if key in message}
+    given = {
+        ours: message[key] for key, ours in _SAMPLER_KEYS.items() if message.get(key) is not None
+    }
+    if "nframes" not in given:
+        defaults = {
+            "fps": vision_process.FPS,
+            "min_frames": vision_process.FPS_MIN_FRAMES,
+            "max_frames": vision_process.FPS_MAX_FRAMES,
+        }
+        given = {**defaults, **given}
     for name, to_factor in _ROUNDED.items():
         if isinstance(given.get(name), float):
             given[name] = to_factor(given[name], vision_process.FRAME_FACTOR)
-    return QwenVL(**given)
+    if "min_frames" in given:
+        given["min_frames"] = max(0, given["min_frames"])
+    given = {name: value for name, value in given.items() if _NO_LIMIT.get(name) != value}
+    return QwenVL(**given, frame_factor=vision_process.FRAME_FACTOR)
 
 
 def message_transform(message: Mapping[str, Any], image_patch_size: int = 14) -> Transform:
     """Return the transform for a video message: bicubic to the size that qwen-vl-utils would choose.
+
+    What it does not say is as `vision_process` has it now: `VIDEO_MIN_TOKEN_NUM`, `VIDEO_MAX_TOKEN_NUM`, `MODEL_SEQ_LEN`,
+    `FRAME_FACTOR`.
 
     Args:
         message: its `min_pixels`, `max_pixels`, `total_pixels`, or `resized_height` and `resized_width`.
@@ -74,11 +96,15 @@ def message_transform(message: Mapping[str, Any], image_patch_size: int = 14) ->
         )
         size = budget.size_for(message["resized_height"], message["resized_width"])
     else:
-        keys = ("min_pixels", "max_pixels", "total_pixels")
-        size = PixelBudget.qwen_vl(
-            image_patch_size,
-            model_seq_len=vision_process.MODEL_SEQ_LEN,
-            **{key: message[key] for key in keys if key in message},
+        told = {key: value for key, value in message.items() if value is not None}
+        least = max(1, told.get("min_pixels", vision_process.VIDEO_MIN_TOKEN_NUM * factor**2))
+        most = max(vision_process.VIDEO_MAX_TOKEN_NUM * factor**2, int(least * 1.05))
+        size = PixelBudget(
+            min_pixels=least,
+            max_pixels=min(told.get("max_pixels", most), most),
+            multiple_of=factor,
+            total_pixels=told.get("total_pixels", vision_process.MODEL_SEQ_LEN * factor**2 * 0.9),
+            frame_factor=vision_process.FRAME_FACTOR,
         )
     return Transform(size=size, filter="bicubic")
 
