@@ -125,6 +125,17 @@ def test_nearest_frame_and_ties(clips: ClipLibrary) -> None:
     np.testing.assert_array_equal(ours._nearest(np.zeros(1), [0.1], 1, "a.mp4"), [0])
 
 
+def test_float32_timestamps_of_long_recordings() -> None:
+    """LeRobot stores and compares them so: after 2048 s float32 is 0.12 ms off, and its default tolerance is 0.1 ms."""
+    index = np.arange(2600 * 30, 2600 * 30 + 40)
+    pts = index / 30
+    stored = torch.tensor(pts, dtype=torch.float32).tolist()
+    assert max(abs(pts - stored)) > 1e-4
+    np.testing.assert_array_equal(ours._nearest(pts, stored, 1e-4, "a.mp4"), index - index[0])
+    with pytest.raises(ours.FrameTimestampError):
+        ours._nearest(pts, (pts + 1e-3).tolist(), 1e-4, "a.mp4")
+
+
 # --- several cameras --------------------------------------------------------------------------------------------------
 
 

@@ -31,7 +31,7 @@ _DEFAULT_CACHE_SIZE = 100
 
 
 class FrameTimestampError(FrametapError, ValueError):
-    """A requested time is too far from every frame of the video."""
+    """A requested time is too far from every frame of the video; like LeRobot's class of this name a ValueError."""
 
 
 def _cache_size() -> int | None:
@@ -72,7 +72,7 @@ def decode_video_frames(
     threads: int | None = None,
     cache: ReaderCache | None = None,
 ) -> torch.Tensor:
-    """Return for each timestamp the frame nearest to it, which must be less than `tolerance_s` away.
+    """Return for each timestamp the frame nearest to it, which must be less than `tolerance_s` away, if only in float32.
 
     Frames are found by their own times, so a varying rate or a late start does no harm. Videos stay open between calls, as many
     as the variable LEROBOT_VIDEO_DECODER_CACHE_SIZE says (100), and forked workers open their own.
@@ -192,18 +192,23 @@ def register() -> list[str]:
 def _nearest(
     pts: NDArray[np.float64], timestamps: Iterable[float], tolerance_s: float, video: Path | str
 ) -> NDArray[np.int64]:
-    """Return the numbers of the frames nearest to the timestamps, the earlier one of two equally near."""
+    """Return the numbers of the frames nearest to the timestamps, the earlier one of two equally near.
+
+    A distance is within the tolerance if it is so in float64, or in float32: LeRobot's datasets store float32, which after
+    2048 s rounds a time by more than the usual tolerance, and LeRobot rounds the frame's time likewise.
+    """
     wanted = np.asarray(list(timestamps), np.float64)
     after = np.clip(np.searchsorted(pts, wanted), 1, max(1, len(pts) - 1))
     before = after - 1
     after = np.minimum(after, len(pts) - 1)
     nearest = np.where(np.abs(pts[after] - wanted) < np.abs(pts[before] - wanted), after, before)
-    distance = np.abs(pts[nearest] - wanted)
-    if not (distance < tolerance_s).all():
-        bad = int(np.argmax(~(distance < tolerance_s)))
+    rounded = np.abs(pts[nearest].astype(np.float32) - wanted.astype(np.float32))
+    near = (np.abs(pts[nearest] - wanted) < tolerance_s) | (rounded < tolerance_s)
+    if not near.all():
+        bad = int(np.argmin(near))
         raise FrameTimestampError(
             f"{video}: no frame is within tolerance_s={tolerance_s} of {wanted[bad]} s, the nearest is at {pts[nearest[bad]]} s "
-            f"(of {len(pts)} frames from {pts[0]} to {pts[-1]} s); {int((distance >= tolerance_s).sum())} of {len(wanted)} "
+            f"(of {len(pts)} frames from {pts[0]} to {pts[-1]} s); {int((~near).sum())} of {len(wanted)} "
             f"timestamps are too far: check the recording's timestamps, or leave this item out"
         )
     return nearest
