@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -31,11 +32,8 @@ class Episode(Dataset):
         self.start = max(float(index.pts_seconds[0]) for index in indexes)
         self.end = min(float(index.pts_seconds[-1]) for index in indexes)
         # Half the longest distance between two frames: some frame is always that near.
-        self.tolerance = (
-            max(float((index.pts_seconds[1:] - index.pts_seconds[:-1]).max()) for index in indexes)
-            / 2
-            + 1e-6
-        )
+        longest = max(np.diff(index.pts_seconds).max(initial=0) for index in indexes)
+        self.tolerance = float(longest) / 2 + 1e-6
 
     def __len__(self) -> int:
         return int((self.end - self.start) * RATE) + 1

@@ -46,7 +46,8 @@ class Conversations(Dataset[dict[str, Any]]):
             _, videos, told = process_vision_info(
                 [{"role": "user", "content": content}], return_video_kwargs=True
             )
-        except ft.FrametapError as error:  # one bad file must not end a run of days
+        except (ft.FrametapError, ValueError) as error:
+            # One bad file, or one with fewer frames than the model takes, must not end a run of days.
             return {"row": number, "error": str(error)}
         pixels = self.processor(
             videos=videos, do_resize=False, do_sample_frames=False, return_tensors="pt"

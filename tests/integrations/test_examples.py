@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from clips import ClipLibrary
 from integrations.real import installed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +46,15 @@ def test_a_batch_job_of_one_bad_file(playground: Path) -> None:
     (playground / "bad" / "text.mp4").write_text("this is no video")
     said = run("ray_batch_job.py", ["bad", "descriptors"], playground)
     assert "1 videos, 1 failed" in said
+
+
+def test_one_frame_does_not_end_a_run(playground: Path, clips: ClipLibrary) -> None:
+    shutil.copy(clips["one_frame"], playground / "still.mp4")
+    said = run("vlm_finetune_inputs.py", ["still.mp4", "talk.mp4", "--workers", "0"], playground)
+    assert "left out: " in said
+    assert "1 videos" in said
+    said = run("robot_episode.py", ["top=still.mp4", "--workers", "0"], playground)
+    assert "1 steps, 1 cameras" in said
 
 
 def run(name: str, arguments: list[str], playground: Path) -> str:
