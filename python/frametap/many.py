@@ -94,7 +94,7 @@ class BatchStream(Iterator[FrameBatch]):
 
         Raises:
             FrametapError, ValueError, IndexError, OSError, MemoryError: this source failed, or the sampler does not fit it; the
-                next call goes on with the next one.
+                next call goes on with the next one. A `DeviceError` is raised whatever `on_error` says.
         """
         self._submit()
         if not self._pending:
@@ -106,7 +106,7 @@ class BatchStream(Iterator[FrameBatch]):
         except SOURCE_ERRORS as error:
             if self._request["on_error"] == "raise":
                 raise
-            return _failed(error, self._reader["transform"])
+            return failed_batch(self._reader["transform"], error)
 
     def _submit(self) -> None:
         while len(self._pending) < self._ahead:
@@ -135,7 +135,8 @@ class BatchStream(Iterator[FrameBatch]):
         return done
 
 
-def _failed(error: Exception, transform: Transform) -> FrameBatch:
+def failed_batch(transform: Transform, error: Exception | None = None) -> FrameBatch:
+    """Return the batch of no frames that stands for a source which failed."""
     nothing = np.zeros(0)
     channels = 1 if transform.color == "gray" else 3
     shape = (0, channels, 0, 0) if transform.layout == "NCHW" else (0, 0, 0, channels)

@@ -107,3 +107,32 @@ def test_nonsense_and_a_missing_device_are_no_rows(clips: ClipLibrary) -> None:
     sample = SampleVideos(ft.Uniform(2), SMALL, errors="column", device="cuda:7")
     with pytest.raises(ft.DeviceError):
         sample({"video": str(clips["talk"])})
+
+
+def test_map_with_features(rows: Any, clips: ClipLibrary) -> None:
+    """`map` writes frames to the cache, for which the type of a Video column is none: it has to be told another."""
+    features = rows.features.copy()
+    features["video"] = datasets.Array4D(shape=(4, 3, 32, 48), dtype="uint8")
+    features["video_pts_seconds"] = datasets.List(datasets.Value("float64"))
+    features["video_frame_index"] = datasets.List(datasets.Value("int64"))
+    sample = SampleVideos(ft.Uniform(4), SMALL)
+    for batched in (False, True):
+        mapped = rows.with_format("numpy").map(sample, features=features, batched=batched)
+        for row in mapped.with_format(None):
+            check(row, clips)
+
+
+def test_failed_videos_have_the_type_of_the_others(clips: ClipLibrary) -> None:
+    torch = real("torch")
+    sample = SampleVideos(
+        ft.Uniform(4),
+        ft.Transform(size=(32, 48), dtype="bfloat16"),
+        output=ft.FrameBatch.torch,
+        errors="column",
+    )
+    found = sample({"video": [str(clips["talk"]), "none.mp4"]})
+    assert [frames.dtype for frames in found["video"]] == [torch.bfloat16] * 2
+    assert [tuple(frames.shape) for frames in found["video"]] == [(4, 3, 32, 48), (0, 3, 0, 0)]
+    for name in ("video_pts_seconds", "video_frame_index"):
+        assert [len(values) for values in found[name]] == [4, 0]
+        assert found[name][0].dtype == found[name][1].dtype

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import numpy as np
+
 from frametap.batch import FrameBatch
 from frametap.engines.base import OnError
 from frametap.errors import SOURCE_ERRORS
@@ -12,26 +14,29 @@ from frametap.integrations._cells import (
     check_request,
     error_text,
     host_array,
-    no_frames,
     source_of,
 )
+from frametap.many import failed_batch
 from frametap.reader import check_transform, sample
 from frametap.sampler import Sampler, Uniform
 from frametap.transform import Transform
 
 
 class SampleVideos:
-    """Sample a column of videos: what `Dataset.with_transform` and `IterableDataset.map` call.
+    """Sample a column of videos: what `Dataset.with_transform`, `IterableDataset.map` and `Dataset.map` call.
 
     Cast the column with `Video(decode=False)` first, so that it holds `{"path", "bytes"}`; columns of paths or bytes do too.
     The column then holds frames, and `<column>_pts_seconds` and `<column>_frame_index` are added. With `with_transform` a
-    video is decoded when its row is read, and nothing is written to the cache; `Dataset.map` would write every pixel there.
+    video is decoded when its row is read, and nothing is written to the cache. `Dataset.map` writes every pixel there, and of a
+    `Video` column it needs `features=` with another type for the frames, e.g. `Array4D`: without, datasets ends in a
+    NotImplementedError that says nothing.
 
     Args:
         sampler: which frames.
         transform: what to make of them.
         column: the column of videos.
-        output: called with each `FrameBatch`; makes what the column holds, e.g. `FrameBatch.torch`. None: numpy arrays.
+        output: called with each `FrameBatch`, which has no frames if the video failed; makes what the column holds, e.g.
+            `FrameBatch.torch`. Default: numpy arrays.
         device: where frames are decoded, as in `frametap.sample`.
         threads: cores per video; None: all this process may use, one inside a worker of a data loader.
         on_error: as in `frametap.sample`.
@@ -85,28 +90,25 @@ class SampleVideos:
                 f"no column {self._column!r} among {', '.join(map(repr, rows))}: set column="
             )
         cells = rows[self._column]
-        if not isinstance(cells, list):
+        if not isinstance(cells, (list, np.ndarray)):  # an array with the format "numpy"
             return {**rows, **self._sample(cells)}
         sampled = [self._sample(cell) for cell in cells]
         names = sampled[0] if sampled else ()
         return {**rows, **{name: [columns[name] for columns in sampled] for name in names}}
 
     def _sample(self, cell: Any) -> dict[str, Any]:
-        name = self._column
+        name, failure = self._column, None
         try:
             batch = sample(source_of(cell), **self._arguments)
         except SOURCE_ERRORS as error:
             if self._errors == "raise":
                 raise
-            nothing: dict[str, Any] = {f"{name}_pts_seconds": [], f"{name}_frame_index": []}
-            return {name: no_frames(self._transform), **nothing, f"{name}_error": error_text(error)}
+            batch, failure = failed_batch(self._transform), error
         columns = {
             name: self._output(batch),
             f"{name}_pts_seconds": batch.pts_seconds,
             f"{name}_frame_index": batch.indices,
         }
-        return (
-            columns
-            if self._errors == "raise"
-            else {**columns, f"{name}_error": error_text(batch.error)}
-        )
+        if self._errors == "column":
+            columns[f"{name}_error"] = error_text(failure or batch.error)
+        return columns
