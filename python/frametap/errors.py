@@ -38,4 +38,12 @@ class DeviceError(FrametapError, RuntimeError):
 # What a source may raise of which the next source knows nothing: ours, a sampler's that does not fit it, the file system's, and
 # that a picture of it does not fit into memory. A device that is missing or full is no fault of the source and would make an
 # error of every one; everything else is a mistake in a program.
-SOURCE_ERRORS = (SourceError, DecodeError, UnsupportedError, ValueError, IndexError, OSError, MemoryError)
+SOURCE_ERRORS = (
+    SourceError,
+    DecodeError,
+    UnsupportedError,
+    ValueError,
+    IndexError,
+    OSError,
+    MemoryError,
+)
