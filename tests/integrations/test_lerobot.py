@@ -52,6 +52,14 @@ def test_same_frames_as_lerobot(theirs: Any, clips: ClipLibrary) -> None:
             assert difference.max() < 1e-6 if name == EXACT else difference.mean() < 3 / 255
 
 
+def test_the_stream_that_lerobot_reads(theirs: Any, clips: ClipLibrary) -> None:
+    path = clips["best_track_last"]
+    expected = theirs.decode_video_frames(path, [0.5, 1.0], 0.01, backend="torchcodec")
+    frames = ours.decode_video_frames(path, [0.5, 1.0], 0.01)
+    assert frames.shape == expected.shape
+    assert (frames - expected).abs().mean() < 3 / 255
+
+
 @pytest.mark.parametrize("tolerance", [0.001, 0.01, 0.02, 1 / 48, 0.1])
 def test_same_tolerance_rule(tolerance: float, theirs: Any, clips: ClipLibrary) -> None:
     """LeRobot computes in float32, so that distances within 1e-6 of the tolerance are left out."""

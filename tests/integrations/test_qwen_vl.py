@@ -256,7 +256,8 @@ def psnr(a: Any, b: Any) -> float:
 @needs_fma
 @pytest.mark.parametrize("reader", ["torchcodec", "decord"])
 @pytest.mark.parametrize(
-    "name", ["talk", "ntsc", "vfr", "rotate90", "hevc", "full_range", "edit_list"]
+    "name",
+    ["talk", "ntsc", "vfr", "rotate90", "hevc", "full_range", "edit_list", "best_track_last"],
 )
 def test_the_same_video(clips: ClipLibrary, name: str, reader: str) -> None:
     read_with(reader)

@@ -33,7 +33,7 @@ def load(path: Any, backend: str, **arguments: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("arguments", [{}, {"num_frames": 5}, {"fps": 2}])
-@pytest.mark.parametrize("name", ["talk", "ntsc", "rotate90", "edit_list"])
+@pytest.mark.parametrize("name", ["talk", "ntsc", "rotate90", "edit_list", "best_track_last"])
 def test_load_video_as_torchcodec(clips: ClipLibrary, name: str, arguments: dict[str, Any]) -> None:
     real("torchcodec.decoders")
     ours.register()

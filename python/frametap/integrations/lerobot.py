@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from frametap import FrametapError, Transform, UnsupportedError
 from frametap.engines.select import default_threads
 from frametap.integrations._reader_cache import ReaderCache
+from frametap.source import BEST_STREAM
 
 __all__ = [
     "FrameTimestampError",
@@ -113,7 +114,12 @@ def decode_video_frames(
         )
     if transform is None:
         transform = Transform(dtype="uint8" if return_uint8 else "float32")
-    arguments = {"device": device, "transform": transform, "threads": threads}
+    arguments = {
+        "device": device,
+        "transform": transform,
+        "threads": threads,
+        "stream_index": BEST_STREAM,
+    }
     kept = _default_cache() if cache is None else cache  # an empty cache is falsy
     with kept.reader(os.fspath(video_path), **arguments) as video:
         frames = _nearest(video.index.pts_seconds, timestamps, tolerance_s, video_path)

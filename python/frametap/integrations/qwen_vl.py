@@ -16,6 +16,7 @@ from qwen_vl_utils import vision_process
 
 from frametap.reader import VideoReader
 from frametap.sampler import QwenVL
+from frametap.source import BEST_STREAM
 from frametap.transform import PixelBudget, Transform
 
 NAME = "frametap"
@@ -275,7 +276,7 @@ def _open(ele: Mapping[str, Any], device: str, threads: int | None) -> VideoRead
     source = ele["video"]
     if isinstance(source, str):
         source = source.removeprefix("file://")
-    return VideoReader(source, device=device, threads=threads)
+    return VideoReader(source, device=device, threads=threads, stream_index=BEST_STREAM)
 
 
 def _sample(

@@ -14,7 +14,7 @@ from transformers import video_processing_utils, video_utils
 from frametap.index import FrameIndex
 from frametap.reader import VideoReader
 from frametap.sampler import Indices
-from frametap.source import SourceLike
+from frametap.source import BEST_STREAM, SourceLike
 from frametap.transform import Transform
 
 NAME = "frametap"
@@ -130,7 +130,11 @@ def read_video(
         IndexError: a number is outside the video.
     """
     with VideoReader(
-        video_path, transform=transform, device=str(device), threads=threads
+        video_path,
+        transform=transform,
+        device=str(device),
+        threads=threads,
+        stream_index=BEST_STREAM,
     ) as reader:
         index = reader.index
         known = {
