@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -67,38 +68,36 @@ def assert_alone_as_together(path: Path) -> None:
         np.testing.assert_array_equal(alone.numpy()[0], together[number], f"frame {number}")
 
 
-@pytest.mark.parametrize("repeated", [True, False], ids=["repeated at keyframes", "sent once"])
-def test_h264_picture_parameter_set_in_a_picture_that_is_no_reference(
-    tmp_path: Path, repeated: bool
-) -> None:
-    parts = encoded(tmp_path / "a.h264", "libx264", X264)
-    (other, *_) = (
-        unit
-        for unit in encoded(tmp_path / "b.h264", "libx264", f"{X264}:chroma-qp-offset=10", 2)
-        if h264_type(unit) == 8
-    )
-    assert other not in parts
-    if not repeated:
-        parts = parts[:3] + [unit for unit in parts[3:] if h264_type(unit) not in (7, 8)]
-    changed = list(before(4, lambda unit: unit[0] == 0x01, other, parts))
-    assert_alone_as_together(write(tmp_path / "c.h264", changed))
+# Encoder, its parameters and what makes another picture parameter set, type of a unit, types of parameter sets, whether a
+# unit is a slice of a picture that is no reference.
+PARAMETER_SETS: dict[str, tuple[Any, ...]] = {
+    ".h264": ("libx264", X264, "chroma-qp-offset=10", h264_type, (7, 8), lambda unit: unit[0] == 1),
+    ".hevc": (
+        "libx265",
+        X265,
+        "cbqpoffs=8:crqpoffs=-8",
+        hevc_type,
+        (32, 33, 34),
+        lambda unit: hevc_type(unit) in (0, 8),
+    ),
+}
 
 
 @pytest.mark.parametrize("repeated", [True, False], ids=["repeated at keyframes", "sent once"])
-def test_hevc_picture_parameter_set_in_a_picture_that_is_no_reference(
-    tmp_path: Path, repeated: bool
+@pytest.mark.parametrize("suffix", PARAMETER_SETS)
+def test_picture_parameter_set_in_a_picture_that_is_no_reference(
+    tmp_path: Path, suffix: str, repeated: bool
 ) -> None:
-    parts = encoded(tmp_path / "a.hevc", "libx265", X265)
-    (other, *_) = (
-        unit
-        for unit in encoded(tmp_path / "b.hevc", "libx265", f"{X265}:cbqpoffs=8:crqpoffs=-8", 2)
-        if hevc_type(unit) == 34
-    )
+    encoder, params, another, type_of, sets, is_no_reference = PARAMETER_SETS[suffix]
+    parts = encoded(tmp_path / f"a{suffix}", encoder, params)
+    others = encoded(tmp_path / f"b{suffix}", encoder, f"{params}:{another}", 2)
+    other = next(unit for unit in others if type_of(unit) == sets[-1])
     assert other not in parts
     if not repeated:
-        parts = parts[:4] + [unit for unit in parts[4:] if hevc_type(unit) not in (32, 33, 34)]
-    changed = list(before(4, lambda unit: hevc_type(unit) in (0, 8), other, parts))
-    assert_alone_as_together(write(tmp_path / "c.hevc", changed))
+        first = len(sets) + 1
+        parts = parts[:first] + [unit for unit in parts[first:] if type_of(unit) not in sets]
+    changed = list(before(4, is_no_reference, other, parts))
+    assert_alone_as_together(write(tmp_path / f"c{suffix}", changed))
 
 
 def test_mpeg2_matrices_in_a_picture_that_is_no_reference(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class Orientation:
         return (self.transpose + self.flip_x + self.flip_y) % 2 == 1
 
 
-# Clockwise, of (transpose, flip_x, flip_y); the last four are mirrored.
+# Clockwise, of (transpose, flip_x, flip_y): the four quarter turns in order, then those of a mirrored picture.
 _DEGREES = {
     (False, False, False): 0,
     (True, True, False): 90,

@@ -40,9 +40,8 @@ class RemoteSource(Source):
         self._blocks: dict[int, bytes] = {}  # by offset, oldest first; they never overlap
         self._starts: list[int] = []  # their offsets, ascending
         self._kept = 0
-        self._announced: list[
-            tuple[int, int]
-        ] = []  # what is to be fetched yet, in the order it will be read
+        # What is to be fetched yet, in the order it will be read.
+        self._announced: list[tuple[int, int]] = []
         self._next_read, self._read_size = 0, _FIRST_READ
         with _asking(url):
             self._system, self._path = _file_system(url)

@@ -39,9 +39,8 @@ def writing(output: Path) -> Iterator[None]:
 
 def save_npy(path: Path, batch: ft.FrameBatch) -> str:
     """Write the frames alone; return what to call the result."""
-    with path.open(
-        "wb"
-    ) as file:  # to a name that does not end in .npy numpy adds it, to one in .NPY, too
+    # To a name that does not end in .npy numpy adds that, to one that ends in .NPY, too.
+    with path.open("wb") as file:
         np.save(file, batch.numpy())
     return str(path)
 

@@ -255,11 +255,14 @@ class RunDecoder(PacketReader):
             yield from self._release()
 
     def _decode_packet(self, packet: VideoPacket | None) -> list[VideoFrame]:
-        """Hand a packet to the decoder; once more, if it refuses it, without what is broken beside its pictures."""
+        """Hand a packet to the decoder; once more, if it refuses it, without what is broken beside its pictures.
+
+        With frame threads an error is that of a packet before, which is not to be passed over: who decodes alone tries again.
+        """
         try:
             return self._container.decode(packet)
         except av.error.FFmpegError:
-            if packet is None or self._parser is None:
+            if packet is None or self.threads > 1 or self._parser is None:
                 raise
             sound = self._parser.without_broken_units(packet)
             if not sound:

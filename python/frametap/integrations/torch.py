@@ -104,9 +104,8 @@ class VideoDataset(Dataset):
         Raises:
             FrametapError: it failed, and `on_error` is "raise".
         """
-        number = operator.index(
-            number
-        )  # a tensor would be changed in place, and end up in the sample
+        # A tensor would be changed in place, and end up in the sample.
+        number = operator.index(number)
         if not -self._length <= number < self._length:
             raise IndexError(f"row {number} does not exist: there are {self._length}")
         number %= self._length
